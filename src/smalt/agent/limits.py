@@ -99,9 +99,9 @@ def stir() -> None:
     The kernel makes whoever moves a process wait for all processors, 5 to 16 ms, and those who move another within the
     next 10 ms for nothing. So the warden does it once while the agent prepares.
     """
-    version_2 = (_ROOT / "cgroup.controllers").exists()
-    own = _ROOT / _paths().get("", "/").lstrip("/") if version_2 else _own("pids")
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # also where the kernel has no groups
+        version_2 = (_ROOT / "cgroup.controllers").exists()
+        own = _ROOT / _paths().get("", "/").lstrip("/") if version_2 else _own("pids")
         (own / "cgroup.procs").write_text("0")
 
 

@@ -167,17 +167,34 @@ def kill_and_wait(pids: Iterable[int], within_s: float = 2) -> int:
     """SIGKILL; returns how many there were when they are gone, or `within_s` later: one that hangs in the kernel stays.
 
     A killed process is seen in /proc for some milliseconds more, without memory and variables, but in its folder.
+    There may be more of them than this process may have files: all are killed before the first is waited for.
     """
-    descriptors: list[int] = []
+    watched: list[int] = []
+    others: list[int] = []
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            descriptors.append(os.pidfd_open(pid))
-            signal.pidfd_send_signal(descriptors[-1], signal.SIGKILL)
+            try:
+                watched.append(os.pidfd_open(pid))
+            except (ProcessLookupError, PermissionError):
+                continue
+            except OSError:  # no more files
+                os.kill(pid, signal.SIGKILL)
+                others.append(pid)
+            else:
+                signal.pidfd_send_signal(watched[-1], signal.SIGKILL)
     until = time.monotonic() + within_s
-    for descriptor in descriptors:
-        linux.readable(descriptor, max(until - time.monotonic(), 0))
-        os.close(descriptor)
-    return len(descriptors)
+    for descriptor in watched:
+        _until_gone(descriptor, until)
+    for pid in others:
+        with contextlib.suppress(OSError):
+            _until_gone(os.pidfd_open(pid), until)
+    return len(watched) + len(others)
+
+
+def _until_gone(descriptor: int, until: float) -> None:
+    """Closes it."""
+    linux.readable(descriptor, max(until - time.monotonic(), 0))
+    os.close(descriptor)
 
 
 def send(pid: int, number: int) -> None:

@@ -17,7 +17,7 @@ from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document, watc
 SERVER, SERVICES, TRACES = "server", "services", "traces"
 COUNTS = "alt_stat_name"
 QUEUE = 100  # requests of a deployment that may wait beyond those in progress; a small number refuses cold bursts
-LARGE_TIMES = 4  # so many more with large bodies: an instance refuses twice its own, once it has read them
+LARGE_TIMES = 4  # so many more with large bodies, for each instance: it refuses twice its own, once it has read them
 PLENTY = 100_000
 UPSTREAM_IDLE_S = 4  # below uvicorn's keep-alive of 5 s: we close first, and no request meets a closing connection
 BUFFER_BYTES = 1 << 20
@@ -89,15 +89,14 @@ def deployment_cluster(endpoint: str, route: DeploymentRoute, trust: Trust) -> D
     still answered by the rest. A replica that is only busy stays: health checks may fail for longer than a request may
     take before they count.
     """
-    in_progress = max(1, route.max_concurrent) * max(1, len(route.addresses))
+    each, instances = max(1, route.max_concurrent), max(1, len(route.addresses))
+    in_progress, large = each * instances, LARGE_TIMES * (each + QUEUE) * instances
     cluster = _cluster(cluster_name(endpoint, route.name), route.addresses, judged=_failed_answers())
     if any(one.name for one in route.addresses):
         cluster["transport_socket_matches"] = _ways(route.addresses, trust)
     return cluster | {
         "lb_policy": "LEAST_REQUEST",
-        "circuit_breakers": _breakers(
-            in_progress + QUEUE, max(QUEUE, in_progress), LARGE_TIMES * (in_progress + QUEUE)
-        ),
+        "circuit_breakers": _breakers(in_progress + QUEUE, max(QUEUE, in_progress), large),
         "health_checks": [_health_check(route.timeout_s)],
         "outlier_detection": _outliers(),
         # with all replicas failing, try them all the same: a new cluster works before its first check is through

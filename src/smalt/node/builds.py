@@ -113,6 +113,8 @@ class Builds:
             waiting = list(self._waiting.get(key, {}).values())
             if waiting and not self._packs.closed:
                 self._begin(waiting[0])
+            else:
+                self._packs.drop(key)
 
     def _begin(self, task: TaskSpec) -> None:
         try:

@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _PATH = f"{PREFIX}/environment"
 _TIMEOUT = httpx.Timeout(10, read=60, write=60)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _TRIES = 1.0, 60.0, 10
 _NONE = (404, 409, 410)  # there is none, it is not wanted, or it is not ours to ask for
+_FULL = 422  # the disk of the platform, which tasks wait for (carrier.py)
 
 
 class NodePacks:
@@ -55,6 +57,11 @@ class NodePacks:
         except (ArmError, OSError) as error:
             _LOG.warning("environment %s cannot be fetched, it is built here: %s", key, error)
             return False
+
+    def drop(self, key: str) -> None:
+        """What was fetched, and nobody waits for any more."""
+        with suppress(OSError):
+            self._environments.fetched(key).unlink(missing_ok=True)
 
     def wanted(self, key: str) -> bool:
         """Whether the platform lacks it for machines like this one, and takes this one's; also where it is away."""
@@ -105,6 +112,7 @@ class NodePacks:
             part.unlink(missing_ok=True)
 
     def _store(self, path: Path, named: dict[str, str]) -> None:
+        """Raises ArmError where it is not taken, and OSError."""
         size = path.stat().st_size
         with path.open("rb") as file:
             headers = {"Content-Length": str(size)}
@@ -112,6 +120,8 @@ class NodePacks:
                 answer = self._client.put(_PATH, params=named, content=_read(file), headers=headers, timeout=_TIMEOUT)
             except httpx.HTTPError as error:
                 raise torn(error) from error
+        if answer.status_code == _FULL:  # what nobody needs is not sent again and again to where there is no room
+            raise ArmError(_FULL, "InsufficientStorage", "the platform's disk is full")
         check(answer)
 
     def _patiently(self, do: Callable[[], object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -249,3 +250,42 @@ def test_a_blob_that_is_gone_is_none(remote: Any, line: Any) -> None:
     (stored,) = packed(remote)
     stored.unlink()
     assert line("GET").status_code == 404 and line("PUT", data=b"data").status_code == 200
+
+
+def test_what_a_full_platform_does_not_take_is_not_sent_again(remote: Any, line: Any, monkeypatch: Any) -> None:
+    sent: list[object] = []
+
+    def full(*given: Any) -> None:
+        sent.append(given)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(remote.dialled.own, "store", full)
+    remote.dialled.stop_node()
+    layout = Layout(remote.dialled.settings("s").envs)
+    for path, text in (
+        (layout.marker(KEY), json.dumps({"interpreter": sys.executable})),
+        (layout.packed(KEY), "packed"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    remote.dialled.start_node()
+    remote.dialled.until(lambda: not layout.packed(KEY).exists())
+    assert len(sent) == 1 and line("HEAD").status_code == 404
+
+
+def test_what_is_fetched_for_nobody_does_not_stay(remote: Any, task: Any, monkeypatch: Any) -> None:
+    asked, go_on = threading.Event(), threading.Event()
+
+    def opened(pack: Pack) -> Any:
+        asked.set()
+        assert go_on.wait(30)
+        return Other(), hashlib.sha256(bytes(Other.size)).hexdigest()
+
+    monkeypatch.setattr(remote.dialled.packs, "open", opened)
+    remote.engine.ensure(task("one"))
+    assert asked.wait(30)
+    remote.engine.stop("one", 0)
+    assert remote.changes.ended("one", 60).outcome is Outcome.STOPPED
+    go_on.set()
+    builds = remote.dialled.service._builds
+    remote.dialled.until(lambda: not builds._fetching and not list(remote.root.glob("*/envs/packs/*")))

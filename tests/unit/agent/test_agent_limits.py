@@ -41,3 +41,12 @@ def test_to_stir_moves_nothing_in_version_2(root: Path, monkeypatch: pytest.Monk
 def test_a_machine_that_lets_nobody_move_anything_is_no_failure(root: Path) -> None:
     limits.stir()
     assert not list(root.iterdir())
+
+
+def test_to_stir_needs_no_groups(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> dict[str, str]:
+        raise FileNotFoundError("/proc/self/cgroup")
+
+    monkeypatch.setattr(limits, "_paths", none)
+    limits.stir()
+    assert not list(root.iterdir())

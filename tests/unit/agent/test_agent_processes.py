@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -63,3 +64,18 @@ def test_what_was_killed_stands_nowhere_any_more(tmp_path: Path) -> None:
         assert kill_and_wait([child.pid, 2**22 + 1]) == 1
         with pytest.raises((psutil.Error, FileNotFoundError)):
             process.cwd()
+
+
+def test_more_are_killed_than_there_may_be_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, open_one = list[int](), os.pidfd_open
+
+    def pidfd_open(pid: int) -> int:
+        opened.append(pid)
+        if len(opened) in (2, 3):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return open_one(pid)
+
+    children = [subprocess.Popen(["sleep", "60"]) for _ in range(3)]
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    assert kill_and_wait([*(child.pid for child in children), 2**22 + 1]) == 3
+    assert [child.poll() for child in children] == [-signal.SIGKILL] * 3

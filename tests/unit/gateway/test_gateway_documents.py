@@ -189,7 +189,7 @@ def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:
         "ep/fast": "0.250s",
     }
     limits, large = deployment_cluster("ep", slow, TRUST)["circuit_breakers"]["thresholds"]
-    assert large["priority"] == "HIGH" and large["max_requests"] == 4 * limits["max_requests"]
+    assert large["priority"] == "HIGH" and large["max_requests"] == 4 * 2 * (3 + 100)  # each refuses half of its part
     assert limits["max_requests"] == 3 * 2 + 100 and limits["max_pending_requests"] == 100
     many = deployment_cluster("ep", deployment("many", "unix:/m", max_concurrent=500), TRUST)["circuit_breakers"][
         "thresholds"
