@@ -162,6 +162,14 @@ def test_a_choice_goes_on_over_the_pages_of_a_list(platform: Platform, studio: P
     expect(last.locator("canvas")).to_be_visible()
     assert len(asked) < 60, "those between were passed"
 
+    studio.evaluate("() => Object.defineProperty(document, 'hidden', { value: true, configurable: true })")
+    more = [{"key": "m59", "value": 60, "timestamp": 2, "step": 1}]
+    _mlflow(platform, "runs/log-batch", {"run_id": runs[0], "metrics": more})
+    _mlflow(platform, "runs/update", {"run_id": runs[0], "status": "FINISHED", "end_time": 3})
+    expect(last).not_to_have_attribute("live", re.compile(""))
+    studio.evaluate("() => { delete document.hidden; document.dispatchEvent(new Event('visibilitychange')); }")
+    expect(last, "who comes back to it sees how it ended").to_contain_text("at step 1")
+
 
 def _runs(platform: Platform, experiment: str, count: int) -> list[str]:
     """Jobs that nothing has to run for, as a notebook makes them."""

@@ -56,6 +56,7 @@ def test_encodings(tmp_path: Path, encoding: str) -> None:
     ("text", "type_", "more", "found"),
     [
         ("1\n\nx\n1.5\n-2.7\n", "int", {}, [1, None, None, 1, -2]),
+        ("1234567890123456789\n", "int", {}, [1234567890123456789]),
         ("1.5\n\nx\n", "float", {}, [1.5, None, None]),
         ("a\n\n007\n", "string", {}, ["a", None, "007"]),
         ("yes\nno\n\nso\n", "boolean", {"true": ["yes"], "false": ["no"]}, [True, False, None, None]),
@@ -90,3 +91,8 @@ def test_columns_that_paths_say_come_first_and_may_be_times(tmp_path: Path) -> N
     found = read(folder, "i\n5\n", ["extract_columns_from_partition_format", "/{when:yyyy/MM}/{kind}/*.csv"])
     assert list(found) == ["when", "kind", "i"] and (found["kind"], found["i"]) == (["x"], [5])
     assert f"{found['when'][0]:%Y-%m-%d}" == "2020-01-01"
+
+
+def test_what_was_converted_once_is_converted_again(tmp_path: Path) -> None:
+    steps = [["convert_column_types", [{"columns": ["i"], "type": type_}]] for type_ in ("int", "boolean", "int")]
+    assert read(tmp_path, "i,z\n1,.\n,.\n0,.\n", *steps)["i"] == [1, None, 0]

@@ -29,8 +29,12 @@ class Tracking(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((self.path, body))
-        refused = any(one["key"] == "refused" for one in body.get("metrics", []))
-        self.answer(400 if refused else 200, {"message": "not this one"} if refused else {})
+        keys = [one["key"] for one in body.get("metrics", [])]
+        if "away" in keys and self.asked.count((self.path, body)) < 3:
+            self.close_connection = True  # the second time it says nothing at all
+            return self.answer(503, {}) if self.asked.count((self.path, body)) == 1 else None
+        refused = "refused" in keys
+        return self.answer(400 if refused else 200, {"message": "not this one"} if refused else {})
 
     def do_GET(self) -> None:
         self.asked.append((self.path, self.headers["Authorization"]))
@@ -110,12 +114,38 @@ assert run.get_metrics() == {"acc": 0.5}, run.get_metrics()
         ("from azureml.core import Run; Run.get_context().child_run", "AttributeError: Run.child_run: azureml.core is"),
         ("from azureml.core import Run; Run.get_context().log('a', 'text')", "TypeError: 'a' cannot be logged: 'text' is no number"),
         ("from azureml.core import Run; Run.get_context().log('refused', 1)", "(400): {\"message\": \"not this one\"}"),
+        ("import azureml.core; azureml.core.Workspace", "AttributeError: azureml.core.Workspace: azureml.core is the SDK of version 1"),
         ("from azureml.core.run import Run", "No module named 'azureml.core.run'"),
     ],
 )  # fmt: skip
 def test_what_it_has_not_is_said(tracking: tuple[str, list[tuple[str, Any]]], script: str, said: str) -> None:
     done = run(script, tracking[0])
     assert done.returncode == 1 and said in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_who_looks_through_all_modules_finds_nothing_there() -> None:
+    """As `pickle` does for what does not say its module, such as NumPy's functions before NumPy 2."""
+    script = """
+import pickle, types
+from azureml.core import Run
+import azureml.core
+late = types.ModuleType("late")
+def found(): pass
+found.__module__ = None
+late.found = found
+sys.modules["late"] = late
+assert pickle.loads(pickle.dumps(found)) is found
+assert not hasattr(azureml.core, "Workspace")
+"""
+    done = run(script)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_platform_that_is_away_for_a_moment_loses_nothing(tracking: tuple[str, list[tuple[str, Any]]]) -> None:
+    url, asked = tracking
+    done = run("from azureml.core import Run; Run.get_context().log('away', 1)", url)
+    assert done.returncode == 0, done.stderr
+    assert len(asked) == 3 and asked[0] == asked[1] == asked[2], "the same, with its time: it is kept once"
 
 
 def test_it_needs_a_job() -> None:

@@ -48,10 +48,17 @@ customElements.define("s-chart", class extends HTMLElement {
     this.seen.observe(this);
     this.pause = this.usual = 1000 * this.getAttribute("again") || AGAIN_MS;
     this.heard = ({ detail }) => {
-      if (detail.id === this.dataset.job && ENDED.includes(detail.to)) this.removeAttribute("live"), this.look();
+      if (detail.id === this.dataset.job && ENDED.includes(detail.to)) {
+        this.removeAttribute("live");
+        this.late = document.hidden;
+        this.look();
+      }
     };
     document.addEventListener("smalt:change", this.heard);
-    document.addEventListener("visibilitychange", this.shown = () => { if (!this.plot || this.hasAttribute("live")) this.look(); });
+    document.addEventListener("visibilitychange", this.shown = () => {
+      if (!this.plot || this.late || this.hasAttribute("live")) this.look();
+      this.late = false;
+    });
     if (this.hasAttribute("optional")) this.look();
   }
 

@@ -258,17 +258,17 @@ def _of_type(column: Any, one: Mapping[str, Any]) -> Any:
             **dict.fromkeys(one.get("false") or (), False),
         }
         words = said or _WORDS
-        return column.map(lambda given: _truth(given, words, one.get("else"))).astype("boolean")
+        return column.map(lambda given: _truth(given, words, one.get("else")), na_action="ignore").astype("boolean")
     if one["type"] == "string":  # whole numbers beside empty fields are read as 1.0
         return column.convert_dtypes().astype(object).map(str, na_action="ignore")
     numbers: Any = pandas.to_numeric(column, errors="coerce")
     if one["type"] == "float":
         return numbers.astype("float64")
+    if not pandas.api.types.is_float_dtype(numbers):  # nor may they be one meanwhile: it has no id of 19 digits
+        return numbers.astype("Int64")
     return numpy.trunc(numbers.where(numpy.isfinite(numbers))).astype("Int64")
 
 
 def _truth(given: Any, words: Mapping[str, bool], other: bool | None) -> bool | None:
-    if given is None or given != given:
-        return None
     said = str(int(given) if isinstance(given, float) and given.is_integer() else given)
     return words.get(said, words.get(said.lower(), other))

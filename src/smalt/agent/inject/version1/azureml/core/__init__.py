@@ -12,6 +12,7 @@ import json
 import math
 import os
 import ssl
+import sys
 import tempfile
 import time
 import urllib.error
@@ -29,6 +30,8 @@ _HINT = (
 )
 _TIMEOUT_S = 120.0
 _AT_ONCE = 1000  # metrics in a request, as MLflow has it
+_AGAIN = (408, 429, 500, 502, 503, 504)  # as MLflow's own client asks again
+_PAUSES_S = tuple(0.25 * 2**number for number in range(9))  # two minutes: a restart of the platform ends no job
 
 
 class Run:
@@ -136,18 +139,26 @@ def _number(name: str, value: Any) -> Any:
 
 
 def _ask(call: str, body: Mapping[str, Any] | None = None) -> Any:
-    """MLflow's REST. Raises RuntimeError with what it says."""
+    """MLflow's REST, also where it is not there for a while: what is asked twice is done once. Raises RuntimeError."""
     request = urllib.request.Request(
         f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/{call}",
         data=None if body is None else json.dumps(body).encode(),
         headers={"Authorization": f"Bearer {os.environ['MLFLOW_TRACKING_TOKEN']}", "Content-Type": "application/json"},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=ssl.create_default_context()) as answer:
-            return json.loads(answer.read() or b"{}")
-    except urllib.error.HTTPError as error:
-        said = error.read(4096).decode(errors="replace")
-        raise RuntimeError(f"The run could not be written or read ({error.code}): {said}") from None
+    for pause_s in (*_PAUSES_S, None):
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=ssl.create_default_context()) as answer:
+                return json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            said = f" ({error.code}): {error.read(4096).decode(errors='replace')}"
+            again = error.code in _AGAIN
+        except OSError as error:
+            said = f": {error}"
+            again = not isinstance(getattr(error, "reason", error), ssl.SSLCertVerificationError)
+        if pause_s is None or not again:
+            raise RuntimeError(f"The run could not be written or read{said}")
+        time.sleep(pause_s)
+    raise AssertionError("unreachable")
 
 
 def _mlflow() -> Any:
@@ -159,6 +170,8 @@ def _mlflow() -> Any:
 
 
 def __getattr__(name: str) -> Any:
+    """`import` alone is told so by an ImportError: who looks through all modules, as `pickle` does, expects another."""
     if name.startswith("__"):
         raise AttributeError(name)
-    raise ImportError(f"azureml.core.{name}: {_HINT}.")
+    imports = sys._getframe(1).f_code.co_name == "_handle_fromlist"
+    raise (ImportError if imports else AttributeError)(f"azureml.core.{name}: {_HINT}.")
