@@ -80,13 +80,16 @@ def process_of(platform: Platform, mark: str) -> int:
     return json.loads((folder / "state.json").read_text())["pid"]
 
 
-def test_a_replica_is_replaced_and_no_request_is_lost(platform: Platform, endpoint: Endpoint) -> None:
+def test_a_replica_is_replaced_and_costs_what_it_worked_on(platform: Platform, endpoint: Endpoint) -> None:
+    """A script may do what must not be done twice, so what one was given is given to no other."""
     with Load(endpoint) as load:
         eventually(lambda: len(load.tasks) == 2, "answers of both replicas")
         os.kill(process_of(platform, next(iter(load.tasks))), signal.SIGKILL)
         eventually(lambda: len(load.tasks) == 3, "an answer of the successor", 60)
     print(dict(load.answers))
-    assert set(load.answers) == {"ok"}, load.answers
+    lost = {said: times for said, times in load.answers.items() if said != "ok"}
+    assert all(said.startswith("502 ") and "InstanceEnded" in said for said in lost), lost
+    assert sum(lost.values()) <= load.clients and load.answers["ok"] > 20, load.answers
 
 
 def test_the_endpoint_answers_while_the_server_is_away(platform: Platform, endpoint: Endpoint) -> None:

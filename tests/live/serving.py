@@ -77,6 +77,7 @@ class Load:
     def __init__(self, endpoint: Endpoint, clients: int = 3) -> None:
         self.answers: Counter[str] = Counter()
         self.tasks: set[str] = set()  # the marks of those that answered: process ids say nothing behind walls
+        self.clients = clients
         self._endpoint, self._stop = endpoint, threading.Event()
         self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
 
