@@ -183,3 +183,24 @@ def _mlflow(platform: Platform, what: str, body: dict[str, Any]) -> Any:
     answer = platform.call("POST", f"/mlflow/v1.0{HOME}/api/2.0/mlflow/{what}", body)
     assert answer.status_code == 200, answer.text
     return answer.json()
+
+
+SEEN = """() => document.addEventListener("smalt:change", ({ detail }) => {
+    if (!detail.id.endsWith("/jobs/held-work") || detail.what !== "described") return;
+    document.body.dataset.seen = document.querySelector(`[data-state-of="${CSS.escape(detail.id)}"]`).textContent;
+})"""
+
+
+def test_a_held_job_that_is_tagged_is_held(platform: Platform, studio: Page) -> None:
+    answer = platform.submit("held-work", "exit 3", experimentName="held-work", properties={"smalt.hold": "PT10M"})
+    assert answer.status_code == 201, answer.text
+    studio.goto(f"{platform.url}/studio/jobs?experimentName=held-work")
+    expect(studio.locator("tbody .status")).to_have_text("Held")
+    studio.evaluate(SEEN)
+    described = {"jobType": "Command", "tags": {"who": "looks"}}
+    kept = platform.job("held-work")
+    answer = platform.call("PUT", "jobs/held-work", {"properties": {**kept, **described}})
+    assert answer.status_code == 200, answer.text
+    expect(studio.locator("body")).to_have_attribute("data-seen", "Held")  # as soon as the change is there
+    assert platform.call("POST", "jobs/held-work/cancel").status_code in (200, 202)
+    platform.wait_for("held-work", "Failed", "Canceled")

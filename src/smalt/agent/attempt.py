@@ -23,7 +23,7 @@ from smalt.agent.door import Door
 from smalt.agent.environ import base_environment, check_variables, inside_environment
 from smalt.agent.failures import SetupError
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE, Report, TaskFolder
-from smalt.agent.foreman import Heard, Rank
+from smalt.agent.foreman import Heard, Rank, shell_code
 from smalt.agent.forward import Forwarder
 from smalt.agent.inputs import prepare_inputs
 from smalt.agent.journal import Journal, journal_at, open_log
@@ -325,7 +325,7 @@ class Attempt:
         last = [log.finish(remarks) for log in self._logs][number]
         told = replace(self._spec, log=self._spec.logs[number], command=command)
         outcome, error = judge(told, ending, exit_code, last, self._cgroups)
-        self._journal.say(f"command ended: {outcome}, exit code {_shell_code(exit_code)}")
+        self._journal.say(f"command ended: {outcome}, exit code {shell_code(status)}")
         try:
             spec, places, work = self._spec, self._places, self._own / "work"
             finish_outputs(spec.outputs, places, self._own / "outputs", work, self._journal, bool(spec.walls))
@@ -335,7 +335,7 @@ class Attempt:
             self._journal.say(str(problem))
             if outcome is Outcome.EXITED and exit_code == 0:
                 outcome, error = Outcome.SETUP, str(problem)
-        self._exit(outcome, error, _shell_code(exit_code))
+        self._exit(outcome, error, shell_code(status))
 
     def _exit(self, outcome: Outcome, error: str, exit_code: int | None = None) -> None:
         self._cgroups.remove()
@@ -389,11 +389,6 @@ def _copy_code(code: Path, work: Path, journal: Journal, base: str) -> None:
                 copy_file(opened, work / code.name)
     except FileNotFoundError as error:
         raise SetupError(f"The code of this job is gone: nothing is at {code}. Submit it again.") from error
-
-
-def _shell_code(exit_code: int) -> int:
-    """As a shell says it: 128+n for signal n."""
-    return 128 - exit_code if exit_code < 0 else exit_code
 
 
 def _peak_memory_bytes() -> int:

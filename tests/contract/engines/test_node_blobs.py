@@ -18,6 +18,7 @@ from smalt.agent.wire import InputSpec, OutputSpec, Phase, Ref, TaskSpec, TaskSt
 from smalt.arm.errors import ArmError
 from smalt.blob.accounts.accounts import BlobAccounts
 from smalt.blob.store.staging import StagedWriter
+from smalt.engines.remote.messages import PREFIX
 from smalt.node.carrier import NodeCarrier
 from smalt.settings import PLATFORM_ACCOUNT
 from smalt.store import node_tasks
@@ -53,7 +54,9 @@ def far(tmp_path: Path) -> Iterator[Any]:
     client = httpx.Client(
         base_url=f"http://127.0.0.1:{dialled.port}", headers={"Authorization": f"Bearer {dialled.token}"}
     )
-    yield SimpleNamespace(dialled=dialled, blobs=blobs, carrier=NodeCarrier(client), root=tmp_path, task=task)
+    yield SimpleNamespace(
+        dialled=dialled, blobs=blobs, client=client, carrier=NodeCarrier(client), root=tmp_path, task=task
+    )
     client.close()
     dialled.stop_server()
     dialled.blobs.close()
@@ -206,3 +209,8 @@ def test_a_body_that_the_store_tears_may_be_tried_again(far: Any, monkeypatch: p
     assert not (far.root / "target").exists() and not list(far.root.glob(".target*"))
     far.carrier.fetch(GIVEN, far.root / "target")
     assert (far.root / "target").stat().st_size == 3 << 20
+
+
+@pytest.mark.parametrize("query", ["name=a&at=\u00b2", "name=a&at=-1", "name=a%00&at=0", "name=a&account=%00&at=0"])
+def test_a_query_that_makes_no_sense_is_refused(far: Any, query: str) -> None:
+    assert far.client.post(f"{PREFIX}/blob?{query}", json={}).status_code == 400

@@ -391,11 +391,6 @@ def test_a_database_that_is_away_is_said(remote: Any, monkeypatch: Any) -> None:
     assert remote.changes.ended("one").exit_code == 0
 
 
-@pytest.mark.parametrize("query", ["name=a&at=\u00b2", "name=a&at=-1", "name=a%00&at=0", "name=a&account=%00&at=0"])
-def test_a_blob_query_that_makes_no_sense_is_refused(remote: Any, query: str) -> None:
-    assert post(remote, f"blob?{query}", {}).status_code == 400
-
-
 def session(remote: Any) -> str:
     return remote.dialled.remote._sessions[remote.dialled.node].id
 

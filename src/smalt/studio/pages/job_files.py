@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from starlette.responses import JSONResponse, Response
 
 from smalt.store.document import Document
+from smalt.studio.files.answers import PICTURE_AT_ONCE
 from smalt.studio.rendering import HEADERS
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
@@ -24,7 +25,8 @@ async def files_of(visit: Visit, document: Document) -> Document:
     if file:
         whole = f"{path}/{file}" if path else file
         one = await visit.api.get(f"{visit.workspace}/jobs/{job}/file", {"path": whole})
-        opened = {"name": file, "size": one["size"], "url": local(one["url"])}
+        large = one["size"] > PICTURE_AT_ONCE
+        opened = {"name": file, "size": one["size"], "large": large, "url": local(one["url"])}
     return {"files": found["value"], "more": found["after"], "path": path, "crumbs": crumbs, "opened": opened}
 
 

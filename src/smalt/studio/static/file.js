@@ -2,7 +2,6 @@
 // part of the page as HTML.
 const PIECE = 256 * 1024;
 const IMAGE_MOST = 64 * 1024 * 1024;
-const IMAGE_AT_ONCE = 8 * 1024 * 1024; // what is larger comes when somebody wants it
 const ROWS_MOST = 200;
 const COLUMNS_MOST = 50;
 const IMAGES = /\.(png|jpe?g|gif|webp|bmp)$/i;
@@ -54,10 +53,9 @@ customElements.define("s-file", class extends HTMLElement {
       image.src = address;
       this.append(image);
     };
-    const size = this.getAttribute("size");
-    if (size <= IMAGE_AT_ONCE) return bring();
+    if (!this.hasAttribute("large")) return bring(); // else it comes when somebody wants it
     const button = document.createElement("button");
-    Object.assign(button, { type: "button", textContent: `Show it (${Math.round(size / 1e6)} MB)` });
+    Object.assign(button, { type: "button", textContent: `Show it (${Math.round(this.getAttribute("size") / 1e6)} MB)` });
     button.addEventListener("click", () => { button.remove(); bring(); });
     this.append(button);
   }

@@ -25,7 +25,7 @@ function showState(id, state) {
 
 function show(change) {
   const id = change.resourceId.toLowerCase();
-  const to = HELD.test(change.reason) ? "Held" : change.to;
+  const to = HELD.test(change.reason) ? "Held" : change.to !== change.from && change.to; // a tag changes no state
   if (to) {
     showState(id, to);
     if (asked) meanwhile.set(id, to);
