@@ -46,7 +46,8 @@ class Head:
             self.jobs[json.loads(request.content)["submission_id"]] = "PENDING"
             return httpx.Response(200, json={})
         if path.startswith("/api/v0/"):
-            found = self.lists[path.removeprefix("/api/v0/")]
+            key, value = request.url.params["filter_keys"], request.url.params["filter_values"]
+            found = [one for one in self.lists[path.removeprefix("/api/v0/")] if one.get(key, value) == value]
             return httpx.Response(200, json={"data": {"result": {"result": found}}})
         id_, _, what = path.removeprefix("/api/jobs/").partition("/")
         if id_ not in self.jobs:
@@ -121,16 +122,26 @@ def test_what_is_said_of_actors(provider: Callable[[Any], RayProvider]) -> None:
         {"name": "b", "state": "DEAD", "death_cause": {"creation_task_failure_context": {"error_message": error}}},
         {"name": "c", "state": "PENDING_CREATION"},
         {"name": "d", "state": "RESTARTING"},
+        {"name": "e", "state": "RESTARTING"},
+        {"name": "f", "state": "PENDING_CREATION"},
     ]
-    group = {"name": "smalt-1/c", "bundles": [{"unit_resources": {"CPU": 4.0, "GPU": 1.0}}]}
-    head.lists["placement_groups"] = [group, {"name": "another's", "bundles": [{"unit_resources": {"CPU": 99.0}}]}]
+    group = {"name": "smalt-1/c", "state": "PENDING", "bundles": [{"unit_resources": {"CPU": 4.0, "GPU": 1.0}}]}
+    head.lists["placement_groups"] = [
+        group,
+        {"name": "another's", "state": "PENDING", "bundles": [{"unit_resources": {"CPU": 99.0}}]},
+        {"name": "smalt-1/d", "state": "RESCHEDULING"},
+        {"name": "smalt-1/e", "state": "CREATED"},
+        {"name": "smalt-1/f", "state": "CREATED"},
+    ]
     head.lists["nodes"] = [{"resources_total": {"CPU": 2.0}}, {"resources_total": {"CPU": 8.0, "GPU": 0.0}}]
     known = provider(head).observe(PLACE)
     assert {name: one.state for name, one in known.items()} == {
         "a": "running",
         "b": "dead",
         "c": "waiting",
-        "d": "waiting",
+        "d": "waiting",  # its machine died
+        "e": "starting",  # its process did
+        "f": "starting",
     }
     assert known["b"].why == "Ray node n1 has Smalt 0.1, the platform 0.2: install that there."
     assert "4 CPU, 1 GPU" in known["c"].why and "8 CPU, 0 GPU" in known["c"].why

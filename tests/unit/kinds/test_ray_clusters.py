@@ -164,10 +164,12 @@ def test_a_silent_node_that_ray_has_lost_is_lost_after_half_a_minute(ray: Harnes
     assert one.name not in [again.name for again in machines(ray)]
 
 
-def test_a_silent_node_that_ray_has_still_is_left_to_come_back(ray: Harness) -> None:
+@pytest.mark.parametrize("said", ["running", "starting"])
+def test_a_silent_node_that_ray_has_still_is_left_to_come_back(ray: Harness, said: str) -> None:
     submit(ray, "a", computeId=COMPUTE)
     pass_(ray, 1)
     (one,) = dial_in(ray)
+    ray.ray.nodes = {one.name: ProvidedNode(said)}
     dial_in(ray, nodes.SILENT)
     for _ in range(5):
         pass_(ray, 60)

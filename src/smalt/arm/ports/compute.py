@@ -141,7 +141,10 @@ class WantedNode:
 
 @dataclass(frozen=True)
 class ProvidedNode:
-    """`state`: waiting (for room, or to be started), running, dead; `why` is for people."""
+    """`state`: waiting (for room), starting (where it has its room, for the first time or again), running, dead.
+
+    `why` is for people.
+    """
 
     state: str
     why: str = ""

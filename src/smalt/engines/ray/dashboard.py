@@ -104,9 +104,9 @@ class Dashboard:
     def actors(self, namespace: str) -> list[dict[str, Any]]:
         return self._listed("actors", "ray_namespace", namespace)
 
-    def groups(self) -> list[dict[str, Any]]:
-        """Placement groups that wait."""
-        return self._listed("placement_groups", "state", "PENDING")
+    def groups(self, state: str) -> list[dict[str, Any]]:
+        """Placement groups: PENDING wait for room, CREATED have it; whose machine died is RESCHEDULING."""
+        return self._listed("placement_groups", "state", state)
 
     def nodes(self) -> list[dict[str, Any]]:
         return self._listed("nodes", "state", "ALIVE")

@@ -46,8 +46,11 @@ class RayProvider:
     def observe(self, place: NodePlace) -> Mapping[str, ProvidedNode]:
         with Dashboard(place.url, place.token, self._transport) as ray:
             found = {str(one["name"]): one for one in ray.actors(place.namespace)}
-            lacking = "" if all(one["state"] == "ALIVE" for one in found.values()) else _lack(ray, place.namespace)
-        return {name: _node(one, lacking) for name, one in found.items()}
+            if all(one["state"] == "ALIVE" for one in found.values()):
+                return {name: ProvidedNode("running") for name in found}
+            placed = {str(one["name"]) for one in ray.groups("CREATED")}
+            lacking = _lack(ray, place.namespace)
+        return {name: _node(one, f"{place.namespace}/{name}" in placed, lacking) for name, one in found.items()}
 
     def _told(self, place: NodePlace, wanted: Sequence[WantedNode]) -> dict[str, Any]:
         nodes = [{"name": one.name, "cpus": one.cpus, "gpus": one.gpus, "token": one.token} for one in wanted]
@@ -99,13 +102,14 @@ def _last_words(ray: Dashboard, id_: str, job: Job) -> str:
     return (lines or [job.message])[-1][:500]
 
 
-def _node(actor: Mapping[str, Any], lacking: str) -> ProvidedNode:
+def _node(actor: Mapping[str, Any], placed: bool, lacking: str) -> ProvidedNode:
+    """`placed`: it has its room, on a machine that lives."""
     state = str(actor["state"])
     if state == "ALIVE":
         return ProvidedNode("running")
     if state == "DEAD":
         return ProvidedNode("dead", _cause(actor.get("death_cause") or {}))
-    return ProvidedNode("waiting", lacking)
+    return ProvidedNode("starting") if placed else ProvidedNode("waiting", lacking)
 
 
 def _cause(death: Mapping[str, Any]) -> str:
@@ -122,7 +126,7 @@ def _cause(death: Mapping[str, Any]) -> str:
 
 def _lack(ray: Dashboard, namespace: str) -> str:
     """What waits for room, and how much there is."""
-    ours = [one for one in ray.groups() if str(one["name"]).startswith(f"{namespace}/")]
+    ours = [one for one in ray.groups("PENDING") if str(one["name"]).startswith(f"{namespace}/")]
     if not ours:
         return ""
     asks = ours[0].get("bundles") or [{}]

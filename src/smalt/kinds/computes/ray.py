@@ -220,7 +220,7 @@ def _is_lost(one: Machine, known: ProvidedNode | None, now: float) -> bool:
     state = "dead" if known is None else known.state
     if one.seen_at is None:
         return state == "dead"
-    return now - one.seen_at >= _SILENT_S and state != "running"
+    return now - one.seen_at >= _SILENT_S and state not in ("starting", "running")
 
 
 def _ask(platform: Platform, row: Row, ray: Document, machines: Sequence[Machine], now: float) -> float | None:
