@@ -21,6 +21,7 @@ import httpx
 import uvicorn
 
 from live.ports import free_port
+from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import Head
 from smalt.auth.certificates import dial, ensure_certificates, sign
 from smalt.auth.keyring import Keyring
@@ -29,7 +30,6 @@ from smalt.blob.accounts.carrying import StoreFiles
 from smalt.blob.operations.service import BlobService
 from smalt.blob.store.folder import FolderStore
 from smalt.engines.local import Finder, LocalEngine
-from smalt.engines.local.folders import write_private
 from smalt.engines.remote import RemoteEngine
 from smalt.engines.remote.loopback import loopback_id
 from smalt.engines.routing import Engines
@@ -149,7 +149,7 @@ class Dialled:
         settings.root.mkdir(parents=True, exist_ok=True)
         incarnation = settings.root / "incarnation"
         if not incarnation.exists():
-            write_private(incarnation, f"incarnation-{root}")
+            write_whole(incarnation, f"incarnation-{root}")
         environments = UvEnvironments(settings)
         engine = LocalEngine(settings, replace(self.finder, environment=environments.prefix))
         about = {"incarnation": incarnation.read_text(), "version": "1", "cpus": 2, "memory_bytes": 1 << 33, "gpus": 0}

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smalt.agent import wire
+from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import Address, Head, Hint, Phase, Places, StopRequest, TaskSpec, TaskState
 
 MARK_FILE = "mark"
@@ -53,10 +54,7 @@ class TaskFolder:
 
     def write(self, name: str, text: str) -> None:
         """Replace a file of the folder atomically; 0600."""
-        descriptor = os.open(f".{name}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        Path(f".{name}.new").replace(name)
+        write_whole(Path(name), text)
 
     def reserve(self) -> None:
         """Keep room on the disk for the last state, so that a full one does not make a finished task look lost."""

@@ -22,7 +22,8 @@ import psutil
 
 from smalt.agent import linux
 from smalt.agent.processes import kill_and_wait
-from smalt.cli.root import Lock, holder, prepare_private, take_lock, wait_for_holder, write_atomically
+from smalt.agent.whole_file import write_whole
+from smalt.cli.root import Lock, holder, prepare_private, take_lock, wait_for_holder
 from smalt.cli.tasks import ray_roots
 from smalt.config import read_settings
 from smalt.engines.local.shutdown import end_tasks
@@ -117,8 +118,8 @@ def _start(settings: Settings, lock: Lock) -> None:
     prepare_private(settings.ray_session.parent)
     _stand(settings).mkdir(mode=0o700, parents=True, exist_ok=True)
     port, token = _free_port(), secrets.token_hex(32)
-    write_atomically(settings.ray_head / "token", token)
-    write_atomically(settings.ray_head_file, json.dumps({"url": f"http://127.0.0.1:{port}", "token": token}))
+    write_whole(settings.ray_head / "token", token, sync=True)
+    write_whole(settings.ray_head_file, json.dumps({"url": f"http://127.0.0.1:{port}", "token": token}), sync=True)
     os.set_inheritable(lock.descriptor, True)
     subprocess.Popen(
         [sys.executable, "-P", "-m", "smalt.cli.ray_head", str(settings.root), str(lock.descriptor), str(port)],

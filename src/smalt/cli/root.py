@@ -18,6 +18,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from smalt.agent.whole_file import write_whole
 from smalt.config import LAYOUT, read_config
 from smalt.settings import Settings
 
@@ -87,7 +88,7 @@ def remember(settings: Settings) -> None:
         value = getattr(settings, one.name)
         if one.name in ("host", "port") or (one.name != "root" and value != one.default):
             config[one.name] = value
-    write_atomically(settings.root / "config.json", json.dumps(config, indent=2) + "\n")
+    write_whole(settings.root / "config.json", json.dumps(config, indent=2) + "\n", sync=True)
 
 
 def prepare_private(run: Path) -> None:
@@ -97,17 +98,6 @@ def prepare_private(run: Path) -> None:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise CliError(f"{run} exists and is not ours; remove it.")
     run.chmod(0o700)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Readable by the owner only; there is never a half-written file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from smalt.agent.whole_file import write_whole
 from smalt.cli.log_files import LogFile
 from smalt.cli.program import Kept, Program
-from smalt.cli.root import write_atomically
 from smalt.unix_socket import listen_for_words, words
 
 GRACE_S = 10.0
@@ -184,7 +184,7 @@ class Supervisor:
             self._hopeless.set()
         view = self.view()
         try:
-            write_atomically(self._state_file, json.dumps(asdict(view)))
+            write_whole(self._state_file, json.dumps(asdict(view)), sync=True)
         except OSError:  # a full disk must not take the platform down
             log.exception("%s was not written", self._state_file)
         self._changed(view)

@@ -14,11 +14,11 @@ from typing import Any
 import certifi
 import httpx
 
+from smalt.agent.whole_file import write_whole
 from smalt.arm.errors import ArmError
 from smalt.auth.secret_files import replace_file
 from smalt.blob.store.folder import FolderStore
 from smalt.engines.local import Finder, LocalEngine
-from smalt.engines.local.folders import write_private
 from smalt.engines.remote.loopback import loopback_id
 from smalt.engines.remote.messages import HEARTBEAT_S, PREFIX
 from smalt.environments import UvEnvironments
@@ -135,5 +135,5 @@ def _incarnation(root: Path) -> str:
     """A random name of this folder, made with it: who comes back with another has lost what was here."""
     path = root / "incarnation"
     if not path.exists() or not path.read_text():  # the machine lost its power just then
-        write_private(path, secrets.token_hex(16))
+        write_whole(path, secrets.token_hex(16))
     return path.read_text()

@@ -174,7 +174,7 @@ def _crash(*_: object) -> None:
     raise Crash
 
 
-@pytest.mark.parametrize("line", ["write_fence", "take_lock", "write_private"])
+@pytest.mark.parametrize("line", ["write_fence", "take_lock", "write_whole"])
 def test_ensure_goes_on_after_a_crash_before(local: Any, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     task = local.task("t")
     with monkeypatch.context() as patched:

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from smalt.agent.whole_file import write_whole
 from smalt.cli.programs import without_client_variables
-from smalt.cli.root import CliError, resolve, write_atomically
+from smalt.cli.root import CliError, resolve
 from smalt.cli.shell import no_proxy
 from smalt.cli.variables import client_variables, identity_secret
 from smalt.config import read_settings
@@ -63,7 +64,7 @@ def _configure(path: Path, settings: Settings) -> None:
                 config.set(section, name, value)
     text = io.StringIO()
     config.write(text)
-    write_atomically(path, text.getvalue())
+    write_whole(path, text.getvalue(), sync=True)
 
 
 class _Az:

@@ -21,6 +21,7 @@ from pathlib import Path
 from smalt.agent import wire
 from smalt.agent.limits import recorded
 from smalt.agent.visit import Visit
+from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import Address, Outcome, Phase, Places, StopRequest, TaskSpec, TaskState
 from smalt.arm.ports import Capacity, Isolation, Usage
 from smalt.engines.local.capacity import machine_capacity
@@ -37,7 +38,6 @@ from smalt.engines.local.folders import (
     read_state,
     take_lock,
     write_fence,
-    write_private,
 )
 from smalt.engines.local.graves import Graves
 from smalt.engines.local.isolation import Walling
@@ -134,14 +134,14 @@ class LocalEngine:
             return
         if state is not None and state.phase is Phase.EXITED:
             if self._carriage is not None and Mirror(folder).unpublished:
-                write_private(folder / wire.STOP_FILE, StopRequest(max(0.0, grace_s)).to_json())
+                write_whole(folder / wire.STOP_FILE, StopRequest(max(0.0, grace_s)).to_json())
                 self._carriage.stopped(folder)
             return
         attended = self._folders.attended(folder)
         if not attended and state is not None:
             self._lost(folder, state)
         elif attended or (self._carriage is not None and Mirror(folder).taken):
-            write_private(folder / wire.STOP_FILE, StopRequest(max(0.0, grace_s)).to_json())
+            write_whole(folder / wire.STOP_FILE, StopRequest(max(0.0, grace_s)).to_json())
             self._signal(folder, signal.SIGUSR1)
             if self._carriage is not None:
                 self._carriage.stopped(folder)
@@ -308,7 +308,7 @@ class LocalEngine:
         state = read_state(grave)
         if state is None or state.phase is not Phase.EXITED:
             # An agent that is just starting has no number yet; it reads the request before it starts anything.
-            write_private(grave / wire.STOP_FILE, StopRequest(0).to_json())
+            write_whole(grave / wire.STOP_FILE, StopRequest(0).to_json())
             self._signal(grave, signal.SIGKILL)
             self._bury(grave)
         (grave / wire.TASK_FILE).unlink(missing_ok=True)  # with variables that may be secret
@@ -323,5 +323,5 @@ class LocalEngine:
 
 
 def _write_task(folder: Path, task: TaskSpec, places: Places) -> None:
-    write_private(folder / wire.TASK_FILE, task.to_json())
-    write_private(folder / wire.PLACES_FILE, places.to_json())
+    write_whole(folder / wire.TASK_FILE, task.to_json())
+    write_whole(folder / wire.PLACES_FILE, places.to_json())

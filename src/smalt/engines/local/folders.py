@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from smalt.agent import wire
+from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import TaskState
 
 TRASH = ".trash"
@@ -119,16 +120,7 @@ def read_fence(folder: Path) -> int:
 
 
 def write_fence(folder: Path, fence: int) -> None:
-    write_private(folder / _FENCE_FILE, str(fence))
-
-
-def write_private(path: Path, text: str) -> None:
-    """Replace a file atomically; 0600."""
-    fresh = path.with_name(f".{path.name}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-    fresh.replace(path)
+    write_whole(folder / _FENCE_FILE, str(fence))
 
 
 def delete_tree(folder: Path) -> None:

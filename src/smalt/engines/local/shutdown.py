@@ -12,9 +12,10 @@ import time
 
 from smalt.agent import wire
 from smalt.agent.processes import kill_and_wait, send
+from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import StopRequest
 from smalt.engines.local.engine import LocalEngine
-from smalt.engines.local.folders import Folders, read_state, write_private
+from smalt.engines.local.folders import Folders, read_state
 from smalt.engines.local.survey import RunningTask, running_tasks
 from smalt.settings import Settings
 
@@ -47,5 +48,5 @@ def _ask(task: RunningTask, grace_s: float) -> None:
         return
     send(state.agent_pid, signal.SIGTERM)
     with contextlib.suppress(OSError):  # a full disk: what does not end is killed after the grace
-        write_private(task.folder / wire.STOP_FILE, StopRequest(grace_s).to_json())
+        write_whole(task.folder / wire.STOP_FILE, StopRequest(grace_s).to_json())
     send(state.agent_pid, signal.SIGUSR1)

@@ -16,10 +16,11 @@ envs/
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from smalt.agent.whole_file import write_whole
 
 BUILDER = 1  # part of every key: raise it when the same definition must give another environment
 VARIABLE = "SMALT_ENVIRONMENT"  # carries the definition to the build process, which takes it out of its environment
@@ -66,13 +67,7 @@ class Layout:
 def write_atomically(path: Path, text: str) -> None:
     """The whole file or nothing, also after `kill -9`; 0600, because index addresses may hold credentials."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)
+    write_whole(path, text, sync=True)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

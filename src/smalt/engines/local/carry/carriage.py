@@ -20,6 +20,7 @@ from pathlib import Path
 
 from smalt.agent import wire
 from smalt.agent.folder import RESERVE_FILE
+from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import Hint, Outcome, Phase, TaskState
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Carrier
@@ -30,7 +31,7 @@ from smalt.engines.local.carry.follow import Bases, Followed
 from smalt.engines.local.carry.job import Ended, Job, Over, reason
 from smalt.engines.local.carry.mirror import Mirror
 from smalt.engines.local.carry.publish import Publisher
-from smalt.engines.local.folders import Folders, delete_tree, read_state, write_private
+from smalt.engines.local.folders import Folders, delete_tree, read_state
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -365,10 +366,10 @@ def _push(log: Followed) -> None:
 
 def _write_state(folder: Path, state: TaskState) -> None:
     try:
-        write_private(folder / wire.STATE_FILE, state.to_json())
+        write_whole(folder / wire.STATE_FILE, state.to_json())
     except OSError:  # a full disk
         (folder / RESERVE_FILE).unlink(missing_ok=True)
-        write_private(folder / wire.STATE_FILE, state.to_json())
+        write_whole(folder / wire.STATE_FILE, state.to_json())
 
 
 def _version(path: Path) -> tuple[int, ...]:

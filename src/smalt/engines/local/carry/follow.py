@@ -17,31 +17,33 @@ from pathlib import Path
 from typing import BinaryIO
 
 from smalt.agent.beneath import open_plain
+from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import Ref
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Carrier
 from smalt.engines.local.carry.job import OURS, Job
-from smalt.engines.local.folders import write_private
 
 _CHUNK = 4 << 20
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
 
 class Bases:
-    """How long each log was in the store before the task wrote to it."""
+    """How long each log was in the store before the task wrote to it. Each log is followed by a thread of its own."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._lock = threading.Lock()
         self._known: dict[str, int] = {}
-        with suppress(FileNotFoundError):
-            self._known = json.loads(path.read_text())
+        with suppress(FileNotFoundError, ValueError):  # what cannot be read costs lines told twice, and not the task
+            self._known = dict(json.loads(path.read_text()))
 
     def get(self, ref: Ref) -> int | None:
         return self._known.get(json.dumps(ref))
 
     def set(self, ref: Ref, length: int) -> None:
-        self._known[json.dumps(ref)] = length
-        write_private(self._path, json.dumps(self._known))
+        with self._lock:
+            self._known[json.dumps(ref)] = length
+            write_whole(self._path, json.dumps(self._known))
 
 
 class Followed:
