@@ -34,23 +34,31 @@ class TaskFolder:
         return TaskSpec.from_json(Path(wire.TASK_FILE).read_text())
 
     def head(self) -> Head:
-        """Also of a task that an older version wrote."""
-        return Head.from_json(Path(wire.TASK_FILE).read_text())
+        """Also of a task that an older version wrote; of one that cannot be read, the folder's name and nobody."""
+        try:
+            return Head.from_json(Path(wire.TASK_FILE).read_text())
+        except wire.UNREADABLE:
+            return Head(self.path.name, "")
 
     def places(self) -> Places:
         return Places.from_json(Path(wire.PLACES_FILE).read_text())
 
     def state(self) -> TaskState | None:
+        """None where nothing was said yet. What cannot be read is a task that has begun, and no more."""
         try:
             return TaskState.from_json(Path(wire.STATE_FILE).read_text())
         except FileNotFoundError:
             return None
+        except wire.UNREADABLE:
+            return TaskState(self.head().name)
 
     def stop_request(self) -> StopRequest | None:
         try:
             return StopRequest.from_json(Path(wire.STOP_FILE).read_text())
         except FileNotFoundError:
             return None
+        except wire.UNREADABLE:  # there is one
+            return StopRequest(0)
 
     def write(self, name: str, text: str) -> None:
         """Replace a file of the folder atomically; 0600."""

@@ -110,7 +110,7 @@ class LocalEngine:
     def observe(self, name: str) -> TaskState | None:
         folder = self._folders.of(name)
         state = self._observe(folder, name)
-        if self._carriage is not None:
+        if self._carriage is not None and read_head(folder) is not None:  # else nobody can carry it, nor finish
             state = self._carriage.seen(folder, name, state)
         if state is not None and state.ready and not state.address:  # its agent is of a version that did not say it
             return replace(state, address=Address(f"unix:{self._listens(folder)}.sock"))
@@ -219,10 +219,10 @@ class LocalEngine:
         """Behind the door: as `_start`, but that the carriage starts the agent once everything is here."""
         assert self._finder is not None
         mirror = Mirror(folder)
-        if not mirror.taken:
+        if not mirror.taken or read_head(folder) is None:
             places = self._finder.places(task, Address(f"unix:{self._listens(folder)}/sock"), mirror)
             _write_task(folder, task, places)
-            mirror.carry.mkdir(mode=0o700)
+            mirror.carry.mkdir(mode=0o700, exist_ok=True)
 
     def _launch_carried(self, folder: Path, check: Callable[[], None]) -> None:
         with self._folders.door(exclusive=True):

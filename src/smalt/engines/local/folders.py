@@ -92,11 +92,14 @@ def take_lock(folder: Path) -> int | None:
 
 
 def read_state(folder: Path) -> TaskState | None:
-    """None where the agent has not said anything yet."""
+    """None where the agent has not said anything yet. What cannot be read is a task that has begun, and no more."""
     try:
         return TaskState.from_json((folder / wire.STATE_FILE).read_text())
     except FileNotFoundError:
         return None
+    except wire.UNREADABLE:
+        head = read_head(folder)
+        return TaskState(head.name if head else folder.name)
 
 
 def read_owner(folder: Path) -> str | None:
@@ -105,17 +108,18 @@ def read_owner(folder: Path) -> str | None:
 
 
 def read_head(folder: Path) -> wire.Head | None:
+    """None where there is none, or none that can be read."""
     try:
         return wire.Head.from_json((folder / wire.TASK_FILE).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, *wire.UNREADABLE):
         return None
 
 
 def read_fence(folder: Path) -> int:
-    """The highest fence seen; 0 where there was none."""
+    """The highest fence seen; 0 where there was none, or none can be read."""
     try:
         return int((folder / _FENCE_FILE).read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return 0
 
 
