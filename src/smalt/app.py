@@ -300,7 +300,7 @@ def build(settings: Settings) -> Server:
 
 def _id_of(settings: Settings) -> str:
     """This server's, for as long as its root is there."""
-    return keep_secret(settings.root / "server", lambda: secrets.token_hex(8).encode()).decode()
+    return keep_secret(settings.root / "server", lambda: secrets.token_hex(8).encode(), bytes.decode)
 
 
 def open_blobs(settings: Settings) -> tuple[ObjectStore, Staging]:

@@ -18,6 +18,7 @@ from smalt.agent.wire import Limits
 
 CGROUPS_FILE = "cgroups"  # in the task's folder: one path a line
 _ROOT = Path("/sys/fs/cgroup")
+_NAME = "smalt-"  # and the mark of the task
 
 
 class Cgroups:
@@ -79,7 +80,8 @@ class Cgroups:
 
 def recorded(folder: Path) -> Cgroups:
     """Those of the task in `folder`, as its agent wrote them down."""
-    return Cgroups([Path(line) for line in _read(folder / CGROUPS_FILE).splitlines()])
+    found = [Path(line) for line in _read(folder / CGROUPS_FILE).splitlines()]
+    return Cgroups([one for one in found if one.name.startswith(_NAME)])  # cut short it would be a group above
 
 
 def make_cgroups(limits: Limits, processes: int, mark: str) -> tuple[Cgroups, str]:
@@ -89,8 +91,8 @@ def make_cgroups(limits: Limits, processes: int, mark: str) -> tuple[Cgroups, st
     platform's too. Behind walls with a user of its own it is set (`rlimits.py`).
     """
     if (_ROOT / "cgroup.controllers").exists():
-        return _version_2(limits, processes, f"smalt-{mark}")
-    return _version_1(limits, processes, f"smalt-{mark}")
+        return _version_2(limits, processes, _NAME + mark)
+    return _version_1(limits, processes, _NAME + mark)
 
 
 def stir() -> None:

@@ -34,7 +34,9 @@ class HeaderGrant:
 class IdentityHeaders:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._owner = owner_principal(settings)
-        self._owner_header = keep_secret(settings.secrets / "msi", lambda: secrets.token_urlsafe(32).encode()).decode()
+        self._owner_header = keep_secret(
+            settings.secrets / "msi", lambda: secrets.token_urlsafe(32).encode(), bytes.decode
+        )
         self._sealer = Sealer(settings, "identity-header")
         self._clock = clock
 

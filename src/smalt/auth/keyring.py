@@ -107,10 +107,9 @@ class Keyring:
 
     def _read(self) -> Sequence[Key]:
         with self._lock:
-            keep_secret(self._path, lambda: _dump([_new_key()]))
+            keep_secret(self._path, lambda: _dump([_new_key()]), bytes)
             stamp = _stamp(self._path.stat())  # before the content: what comes in between is seen at the next look
-            found = json.loads(self._path.read_bytes())["keys"]
-            keys = [Key(one["id"], base64.b64decode(one["key"]), one["made_at"]) for one in found]
+            keys = keep_secret(self._path, lambda: _dump([_new_key()]), _load)
             self._known |= {one.id: AESGCM(one.key) for one in keys if one.id not in self._known}
             self._current, self._stamp = keys[-1].id, stamp
         return keys
@@ -126,6 +125,14 @@ def _stamp(found: os.stat_result) -> tuple[int, int, int]:
 
 def _new_key() -> Key:
     return Key(secrets.token_hex(4), AESGCM.generate_key(256), time.time())
+
+
+def _load(content: bytes) -> Sequence[Key]:
+    found = json.loads(content)["keys"]
+    keys = [Key(one["id"], base64.b64decode(one["key"]), one["made_at"]) for one in found]
+    if not keys:
+        raise ValueError("no key")
+    return keys
 
 
 def _dump(keys: Sequence[Key]) -> bytes:

@@ -20,8 +20,11 @@ def owner_principal(settings: Settings) -> Principal:
     def make() -> bytes:
         return json.dumps({"oid": _new_id(), "client_id": _new_id(), "name": _user_name()}).encode()
 
-    known = json.loads(keep_secret(settings.secrets / "owner.json", make))
-    return Principal(known["oid"], known["name"], "owner", TENANT, known["client_id"])
+    def read(content: bytes) -> Principal:
+        known = json.loads(content)
+        return Principal(known["oid"], known["name"], "owner", TENANT, known["client_id"])
+
+    return keep_secret(settings.secrets / "owner.json", make, read)
 
 
 def derived_principal(owner: Principal, kind: str, resource_id: str, name: str, scope: str) -> Principal:

@@ -25,7 +25,7 @@ class Sealer:
     """Seals and opens notes of one `purpose`."""
 
     def __init__(self, settings: Settings, purpose: str) -> None:
-        root = keep_secret(settings.secrets / "sealing.key", lambda: secrets.token_bytes(32))
+        root = keep_secret(settings.secrets / "sealing.key", lambda: secrets.token_bytes(32), bytes)
         self._key = hmac.digest(root, purpose.encode(), hashlib.sha256)
 
     def seal(self, note: Mapping[str, Any], expires_at: float) -> str:

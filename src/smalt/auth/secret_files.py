@@ -6,10 +6,28 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+from smalt.settings import SettingsError
+
+T = TypeVar("T")
 
 
-def keep_secret(path: Path, make: Callable[[], bytes]) -> bytes:
-    """The content of `path`; where it is missing, `make()` becomes it. The first of several processes wins."""
+def keep_secret(path: Path, make: Callable[[], bytes], read: Callable[[bytes], T]) -> T:
+    """What `read` finds in `path`; where it is missing, `make()` becomes it. The first of several processes wins.
+
+    Raises SettingsError where the file is empty, or `read` cannot make anything of it: what it stood for is lost.
+    """
+    content = _kept(path, make)
+    try:
+        if content:
+            return read(content)
+    except (ValueError, KeyError, TypeError):  # without their words, which may show what is in it
+        pass
+    raise SettingsError(f"{path} is damaged: restore it from a backup of this root.")
+
+
+def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:

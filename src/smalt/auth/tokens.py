@@ -63,7 +63,7 @@ class TokenService:
         self._others = others
         self._lock = threading.Lock()
         self._cache: OrderedDict[bytes, _Checked] = OrderedDict()
-        self._keys = _parse(keep_secret(settings.secrets / "token-keys.json", lambda: _dump([_new_key()])))
+        self._keys = keep_secret(settings.secrets / "token-keys.json", lambda: _dump([_new_key()]), _parse)
 
     def issue(self, principal: Principal, audience: str, lifetime_s: float) -> str:
         """A token for `principal` that services of `audience` accept for `lifetime_s` seconds."""
@@ -233,7 +233,10 @@ def _dump(keys: Sequence[RSAKey]) -> bytes:
 
 
 def _parse(content: bytes) -> list[RSAKey]:
-    return [_read(one) for one in json.loads(content)["keys"]]
+    keys = [_read(one) for one in json.loads(content)["keys"]]
+    if not keys:
+        raise ValueError("no key")
+    return keys
 
 
 def _read(document: dict[str, Any]) -> RSAKey:

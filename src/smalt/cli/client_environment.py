@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from uv import find_uv_bin
 
+from smalt.agent.whole_file import write_whole
 from smalt.cli.root import CliError
 
 SDK = "1.35.2"
@@ -47,21 +50,41 @@ def install(
     packages: Sequence[str],
     pinned: Path,
 ) -> Path:
-    """The environment's Python, made where missing, incomplete, or of other versions.
+    """The environment's Python, made where missing, incomplete, or of other versions; by one process at a time.
 
     `packages`, the client first, in the versions of the constraints file `pinned`. Raises CliError with uv's words.
     """
     python, marker, wanted = folder / "bin" / "python", folder / ".complete", _digest(packages, pinned)
-    if python.exists() and marker.exists() and marker.read_text() == wanted:
+
+    def is_complete() -> bool:
+        return python.exists() and marker.exists() and marker.read_text() == wanted
+
+    if is_complete():
         return python
-    say(f"installing {packages[0].replace('==', ' ')} and what goes with it into {folder}")
-    uv = _Uv(find_uv_bin(), {**environment, "UV_CACHE_DIR": str(cache)})
-    if folder.exists():
-        shutil.rmtree(folder)
-    uv.run("venv", "--python", sys.executable, str(folder))
-    uv.run("pip", "install", "--python", str(python), "--constraint", str(pinned), *packages)
-    marker.write_text(wanted)
+    with _alone(folder, say):
+        if is_complete():
+            return python
+        say(f"installing {packages[0].replace('==', ' ')} and what goes with it into {folder}")
+        uv = _Uv(find_uv_bin(), {**environment, "UV_CACHE_DIR": str(cache)})
+        if folder.exists():
+            shutil.rmtree(folder)
+        uv.run("venv", "--python", sys.executable, str(folder))
+        uv.run("pip", "install", "--python", str(python), "--constraint", str(pinned), *packages)
+        write_whole(marker, wanted, sync=True)
     return python
+
+
+@contextmanager
+def _alone(folder: Path, say: Callable[[str], None]) -> Generator[None]:
+    """No other process makes `folder` meanwhile."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{folder.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another command is making {folder}; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class _Uv:

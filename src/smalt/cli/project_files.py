@@ -6,6 +6,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from smalt.agent.whole_file import write_whole
+
 SHIPPED = ("churn.py", "customers.py", "progress.py", "src/train_churn.py")
 RECORD = ".shipped.json"  # what was copied last: path → digest
 
@@ -13,7 +15,7 @@ RECORD = ".shipped.json"  # what was copied last: path → digest
 def copy_project(source: Path, folder: Path) -> list[str]:
     """Copy the files of `source`; returns those that were left as the user changed them."""
     record_file = folder / RECORD
-    record: dict[str, str] = json.loads(record_file.read_text()) if record_file.exists() else {}
+    record = _record(record_file)
     changed: list[str] = []
     for name in SHIPPED:
         content, target = (source / name).read_bytes(), folder / name
@@ -23,8 +25,17 @@ def copy_project(source: Path, folder: Path) -> list[str]:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         record[name] = _digest(content)
-    record_file.write_text(json.dumps(record, indent=2) + "\n")
+    write_whole(record_file, json.dumps(record, indent=2) + "\n", sync=True)
     return changed
+
+
+def _record(path: Path) -> dict[str, str]:
+    """Empty where there is none that can be read: then whatever differs counts as the user's."""
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _digest(content: bytes) -> str:

@@ -99,6 +99,8 @@ class Collector:
                 part()
             except (SQLAlchemyError, Collision, NotReady, OSError) as error:
                 log.warning("%s: %s", part.__name__.strip("_"), error)
+            except Exception:  # the edge: without this thread nothing is counted any more
+                log.exception("%s", part.__name__.strip("_"))
 
     def _flush(self) -> None:
         self._recorder.flush(self._platform.database)

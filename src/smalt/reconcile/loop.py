@@ -81,7 +81,7 @@ class Loop:
         pools = {name: ThreadPoolExecutor(self._pace.workers[name], thread_name_prefix=name) for name in self._lanes}
         while not self._stopping.is_set():
             self._wake.clear()
-            self._wake.wait(self._pause(self._claim_all(pools)))
+            self._wake.wait(self._look(pools))
         for pool in pools.values():
             pool.shutdown()
         heart.join()
@@ -187,6 +187,13 @@ class Loop:
             for key in claims.due(connection, lane, now, most[name], self._others)
         ]
 
+    def _look(self, pools: Mapping[str, ThreadPoolExecutor]) -> float | None:
+        try:
+            return self._pause(self._claim_all(pools))
+        except Exception:  # the edge: without this thread nothing goes on any more
+            log.exception("what is due could not be looked at")
+            return 1.0
+
     def _claim_all(self, pools: Mapping[str, ThreadPoolExecutor]) -> list[Lane]:
         """Claim and start what is due; the lanes that have a worker left."""
         while not self._stopping.is_set():
@@ -198,7 +205,12 @@ class Loop:
                 with self._lock:
                     self._busy[lane] += 1
                 free[lane] -= 1
-                pools[lane].submit(self._work, row, lane)
+                try:
+                    pools[lane].submit(self._work, row, lane)
+                except (
+                    RuntimeError
+                ) as error:  # of a thread that cannot be started; whoever is free takes the row all the same
+                    log.warning("%s waits for a thread: %s", row.id, error)
             if not rows or all(free.values()):  # these were all; what becomes due from now on wakes
                 return [lane for name, lane in self._lanes.items() if free[name]]
         return []

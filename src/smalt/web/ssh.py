@@ -36,10 +36,11 @@ _log = logging.getLogger("smalt.ssh")
 
 def host_key(folder: Path) -> asyncssh.SSHKey:
     """The platform's own, made at first need. Reads a file."""
-    made = keep_secret(
-        folder / "ssh_host.key", lambda: asyncssh.generate_private_key("ssh-ed25519").export_private_key()
+    return keep_secret(
+        folder / "ssh_host.key",
+        lambda: asyncssh.generate_private_key("ssh-ed25519").export_private_key(),
+        asyncssh.import_private_key,
     )
-    return asyncssh.import_private_key(made)
 
 
 async def serve(line: socket.socket, key: asyncssh.SSHKey, allowed: Sequence[str], open_: Open, reach: Reach) -> None:

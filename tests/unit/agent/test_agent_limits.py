@@ -50,3 +50,11 @@ def test_to_stir_needs_no_groups(root: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(limits, "_paths", none)
     limits.stir()
     assert not list(root.iterdir())
+
+
+def test_of_a_record_that_was_cut_short_no_group_above_is_killed(tmp_path: Path) -> None:
+    group = tmp_path / "user" / "smalt-0123"
+    for one in (entrance(group), entrance(group.parent)):
+        one.touch()
+    (tmp_path / limits.CGROUPS_FILE).write_text(f"{group.parent}\n\0\0\n{group}\n")
+    assert limits.recorded(tmp_path).folders == [group]

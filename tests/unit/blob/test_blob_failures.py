@@ -217,6 +217,53 @@ def test_the_sweep_comes_again(monkeypatch, make_rig, tmp_path):
     assert all(swept.acquire(timeout=10) for _ in range(3))
 
 
+def test_the_sweep_comes_again_whatever_became_of_the_one_before(monkeypatch, make_rig, tmp_path):
+    tried = threading.Semaphore(0)
+
+    def sweep(_):
+        tried.release()
+        raise RuntimeError("OrderedDict mutated during iteration")
+
+    monkeypatch.setattr(sweeping, "SWEEP_S", 0.0)
+    monkeypatch.setattr(sweeping.Sweeper, "sweep", sweep)
+    make_rig(tmp_path / "root")
+    assert all(tried.acquire(timeout=30) for _ in range(3))
+
+
+def test_blocks_that_are_swept_while_they_are_dropped_are_gone(rig, monkeypatch):
+    spools, target = rig.service.spools, Target("acct", "data", "idle")
+    rig.request("PUT", "idle", BLOCK_QUERY, body=b"1")
+    find = spools.find
+
+    def found(target):
+        spool = find(target)
+        rig.ahead_s = 8 * 24 * 3600.0
+        spools.sweep()
+        return spool
+
+    monkeypatch.setattr(spools, "find", found)
+    assert spools.drop(target) == ""
+    monkeypatch.undo()
+    assert rig.staged_files() == [] and spools.find(target) is None
+
+
+def test_what_is_cached_of_rows_is_touched_by_the_event_loop_alone(rig):
+    """A container that is removed while others are written to: who walks through a dict that grows fails."""
+    cache, walked = rig.service.catalog._cache, []
+
+    class Walked(type(cache)):
+        def __iter__(self):
+            walked.append(threading.current_thread())
+            return super().__iter__()
+
+    rig.put("a")
+    rig.service.catalog._cache = Walked(cache)
+    assert len(rig.service.catalog._cache) == 1
+    walked.clear()
+    assert rig.request("DELETE", query="restype=container").status == 202
+    assert walked == [threading.current_thread()] and not rig.service.catalog._cache
+
+
 def test_what_is_remembered_of_accounts_and_containers_is_bounded(rig, monkeypatch):
     monkeypatch.setattr(rig.accounts._containers, "_limit", 3)
     for number in range(10):

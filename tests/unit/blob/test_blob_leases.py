@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import pytest
+
+from smalt.blob.names import Target
+from smalt.blob.store.leases import INFINITE, Lease, Leases
 
 A = "aaaaaaaa-0000-4000-8000-000000000000"
 B = "bbbbbbbb-0000-4000-8000-000000000000"
@@ -248,3 +255,31 @@ def test_a_lease_on_what_a_job_removed_is_gone_with_it(rig):
     (rig.folder / "a").unlink()
     assert rig.put("a").status == 201
     assert rig.put("a").status == 201
+
+
+def test_a_lease_that_is_taken_while_all_are_read_is_known(rig):
+    """Two threads need them first: the one that read before must not put what it read over the other's."""
+    read, written = threading.Event(), threading.Event()
+
+    class Slow:
+        @contextmanager
+        def read(self):
+            with rig.database.read() as connection:
+                yield connection
+            read.set()
+            written.wait(30)
+
+        @contextmanager
+        def write(self):
+            with rig.database.write() as connection:
+                yield connection
+            written.set()
+
+    leases, target = Leases(Slow()), Target("acct", "data", "a")
+    with ThreadPoolExecutor(2) as both:
+        reading = both.submit(leases.any)
+        assert read.wait(30)
+        taking = both.submit(leases.put, target, Lease(A, INFINITE))
+        reading.result()
+        taking.result()
+    assert leases.get(target).id == A

@@ -34,6 +34,14 @@ def test_an_unchanged_file_is_brought_up_to_date(tmp_path: Path) -> None:
     assert (folder / "src" / "train_churn.py").read_bytes() == (QUICKSTART / "src" / "train_churn.py").read_bytes()
 
 
+def test_a_record_that_was_cut_short_costs_no_change_of_the_users(tmp_path: Path) -> None:
+    assert copy_project(QUICKSTART, tmp_path) == []
+    (tmp_path / "churn.py").write_text("mine")
+    (tmp_path / ".shipped.json").write_text('{"churn.py": "0')
+    assert copy_project(QUICKSTART, tmp_path) == ["churn.py"]
+    assert (tmp_path / "churn.py").read_text() == "mine"
+
+
 def test_the_script_is_a_users_own_and_imports_nothing_of_smalt() -> None:
     for name in SHIPPED:
         tree = ast.parse((QUICKSTART / name).read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from fakes.platform import GROUP, Harness
 from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.registry import Kinds
+from smalt.reconcile import loop as loop_module
 from smalt.reconcile.loop import Loop
 from smalt.reconcile.pace import Pace
 from smalt.store import claims, resources
@@ -275,6 +277,41 @@ def test_the_thread_works_at_once_when_hinted_and_stops_when_told(bench: Bench) 
     bench.loop.stop()
     thread.join(5)
     assert not thread.is_alive()
+
+
+def test_the_thread_outlives_what_it_cannot_do(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing would go on any more without it: no thread can be started for a step, nothing can be looked at."""
+    failed, done = [], threading.Semaphore(0)
+
+    class Scarce(ThreadPoolExecutor):
+        def submit(self, *given: Any, **named: Any) -> Future[Any]:
+            future = super().submit(*given, **named)
+            if "submit" not in failed:
+                failed.append("submit")
+                raise RuntimeError("can't start new thread")
+            return future
+
+    def pause(*_: object) -> float:
+        if "pause" not in failed:
+            failed.append("pause")
+            raise RuntimeError("cannot be looked at")
+        return 0.05
+
+    monkeypatch.setattr(loop_module, "ThreadPoolExecutor", Scarce)
+    monkeypatch.setattr(bench.loop, "_pause", pause)
+    bench.step = lambda platform, row: done.release() or Step("Succeeded", {}, done=True)
+    for name in ("a", "b"):
+        bench.add(name)
+    thread = threading.Thread(target=bench.loop.run)
+    thread.start()
+    try:
+        assert all(done.acquire(timeout=30) for _ in range(2))
+        bench.harness.platform.hub.notify(bench.add("c"))
+        assert done.acquire(timeout=30)
+    finally:
+        bench.loop.stop()
+        thread.join(30)
+    assert sorted(failed) == ["pause", "submit"] and not thread.is_alive()
 
 
 def test_a_long_step_keeps_its_lease_by_the_heartbeat(harness: Harness) -> None:

@@ -279,12 +279,12 @@ class BlobService:
             self.snapshots.drop_below(target.account, target.container)
 
         await self.in_thread(remove)
+        self.catalog.forget_cached(target.account, target.container)
 
     async def list(
         self, target: Target, prefix: str, after: str, limit: int, delimiter: str
     ) -> tuple[list[Blob | str], str]:
         """One page of blobs and prefixes, and where the next begins (empty: there is none)."""
-
         leased = self.accounts.leases.any()
 
         def read() -> tuple[Page, dict[str, list[Row]]]:

@@ -30,8 +30,11 @@ class Sweeper:
 
     def run(self, stopped: threading.Event) -> None:
         while not stopped.is_set():
-            self.sweep()
-            self._sweep_store()
+            try:
+                self.sweep()
+                self._sweep_store()
+            except Exception:  # the edge: without this thread the disk fills
+                _log.exception("what was left could not be swept")
             stopped.wait(SWEEP_S)
 
     def sweep(self) -> None:

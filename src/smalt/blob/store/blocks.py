@@ -117,10 +117,13 @@ class Spools:
         spool = self.find(target)
         if spool is None:
             return ""
-        del self._known[target]
-        spool.gone = True
-        trash = self._staging.new_path()
-        spool.folder.rename(trash)
+        with self._lock:
+            self._known.pop(target, None)
+            if spool.gone:  # swept
+                return ""
+            spool.gone = True
+            trash = self._staging.new_path()
+            spool.folder.rename(trash)
         return trash
 
     def in_place(self, spool: Spool, extents: Sequence[Extent]) -> Staged | None:

@@ -99,7 +99,7 @@ class _Batch:
 
 
 class Catalog:
-    """Rows of the `blob` table. `get` and `put` belong to the event loop; `close` when it ended."""
+    """Rows of the `blob` table. `get`, `put` and what is cached belong to the event loop; `close` when it ended."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -158,11 +158,14 @@ class Catalog:
             asyncio.get_running_loop().call_later(_LINGER_S, self._end_lingering)
 
     def forget_container(self, account: str, container: str) -> None:
+        """May block. Then `forget_cached`, on the event loop."""
         table = tables.blob
         with self._database.write() as connection:
             connection.execute(table.delete().where(table.c.account == account, table.c.container == container))
+
+    def forget_cached(self, account: str, container: str) -> None:
         for key in [key for key in self._cache if key[:2] == (account, container)]:
-            self._cache.pop(key, None)
+            del self._cache[key]
 
     def read(self, account: str, container: str, name: str) -> list[Row]:
         table = tables.blob

@@ -7,6 +7,7 @@ deletion. A job that writes to a mounted folder writes files and asks nobody.
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -154,6 +155,7 @@ class Leases:
         self._database = database
         self._clock = clock
         self._all: dict[Target, Lease] | None = None
+        self._reading = threading.Lock()
 
     def get(self, target: Target) -> Lease:
         """As it is now; `NONE` where there is none. A container's has no blob in its target."""
@@ -208,14 +210,18 @@ class Leases:
 
     def _known(self) -> dict[Target, Lease]:
         if self._all is None:
-            with self._database.read() as connection:
-                self._all = {
-                    Target(row.account, row.container, row.name): Lease(
-                        row.id, row.duration_s, row.expires_at, row.breaks_at
-                    )
-                    for row in connection.execute(select(tables.blob_lease))
-                }
+            with self._reading:  # once: what another thread has put there since must not be lost
+                self._all = self._read() if self._all is None else self._all
         return self._all
+
+    def _read(self) -> dict[Target, Lease]:
+        with self._database.read() as connection:
+            return {
+                Target(row.account, row.container, row.name): Lease(
+                    row.id, row.duration_s, row.expires_at, row.breaks_at
+                )
+                for row in connection.execute(select(tables.blob_lease))
+            }
 
 
 def _not_present() -> BlobError:

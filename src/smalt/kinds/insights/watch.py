@@ -96,6 +96,8 @@ class Watch:
                 self._guarded(row, partial(self._judge, row))
         except (SQLAlchemyError, Collision) as error:
             log.warning("rules could not be looked at: %s", error)
+        except Exception:  # the edge: without this thread no alert fires any more
+            log.exception("rules could not be looked at")
 
     def _guarded(self, row: Row, look: partial[None]) -> None:
         try:
