@@ -16,7 +16,7 @@ from smalt.engines.local.folders import TRASH
 @pytest.fixture
 def held(local: Any, tmp_path: Path) -> Path:
     """The control group of task `t`, which has ended: a folder with something in it cannot be removed either."""
-    group = tmp_path / "group"
+    group = tmp_path / "smalt-group"
     (group / "inside").mkdir(parents=True)
     local.run("t", command="true")
     (local.folder("t") / CGROUPS_FILE).write_text(str(group))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any, cast
 
 import pytest
 
@@ -275,7 +276,7 @@ def test_a_lease_that_is_taken_while_all_are_read_is_known(rig):
                 yield connection
             written.set()
 
-    leases, target = Leases(Slow()), Target("acct", "data", "a")
+    leases, target = Leases(cast("Any", Slow())), Target("acct", "data", "a")
     with ThreadPoolExecutor(2) as both:
         reading = both.submit(leases.any)
         assert read.wait(30)
