@@ -18,6 +18,7 @@ from smalt.agent.wire import TaskState
 TRASH = ".trash"
 _FENCE_FILE = "fence"
 _DOOR = ".door"
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # a file that is torn, or of another version
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
 
 
@@ -95,6 +96,14 @@ def read_state(folder: Path) -> TaskState | None:
     try:
         return TaskState.from_json((folder / wire.STATE_FILE).read_text())
     except FileNotFoundError:
+        return None
+
+
+def readable_state(folder: Path) -> TaskState | None:
+    """None also of what cannot be understood: a machine that lost its power may have left it torn."""
+    try:
+        return read_state(folder)
+    except UNREADABLE:
         return None
 
 

@@ -31,7 +31,7 @@ from smalt.engines.local.carry.job import Ended, Job, Over, reason
 from smalt.engines.local.carry.mirror import Mirror
 from smalt.engines.local.carry.publish import Publisher
 from smalt.engines.local.carry.scribe import TICK_S, Scribe
-from smalt.engines.local.folders import Folders, delete_tree, read_state, write_private
+from smalt.engines.local.folders import UNREADABLE, Folders, delete_tree, read_state, write_private
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class Carriage:
                 if lock is None:
                     return
                 one = self._carried(folder, lock)
-            except (OSError, ValueError) as error:
+            except (OSError, *UNREADABLE) as error:
                 _LOG.warning("task %s cannot be carried on: %s", folder.name, error)
                 return
             self._jobs[folder] = one
