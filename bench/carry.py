@@ -41,6 +41,8 @@ from smalt.settings import Settings
 class Remote:
     """A `Carrier` that reads with obstore and forgets what it is given."""
 
+    append_every_s = 0.5
+
     def __init__(self, store: ObjectStore, delay_s: float) -> None:
         self._store = store
         self._delay_s = delay_s

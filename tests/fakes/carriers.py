@@ -32,6 +32,7 @@ class FolderCarrier:
         self.sealed: list[Ref] = []
         self.bytes = 0
         self._lock = threading.Lock()
+        self.append_every_s = 0.04
         self._gate = threading.Event()
 
     def fails(self, *calls: str, times: int = 10**9, error: BaseException | None = None) -> None:

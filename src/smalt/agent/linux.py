@@ -6,6 +6,7 @@ import ctypes
 import os
 import select
 import signal
+import struct
 from typing import Any
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -48,6 +49,8 @@ _OPEN_TREE_CLONE = 1
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_RDONLY, _MOUNT_ATTR_NOSUID, _MOUNT_ATTR_NODEV, _MOUNT_ATTR_IDMAP = 1, 2, 4, 0x00100000
 _RESOLVE_NO_SYMLINKS, _RESOLVE_BENEATH = 0x04, 0x08
+_IN_MODIFY, _IN_CREATE, _IN_ONLYDIR = 0x2, 0x100, 0x01000000
+_INOTIFY_EVENT = struct.Struct("iIII")  # watch, what happened, cookie, bytes of the name behind it
 
 
 class _MountAttr(ctypes.Structure):
@@ -255,3 +258,37 @@ def _check(result: int, path: str | None = None) -> None:
     if result != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), path)
+
+
+def open_inotify() -> int:
+    """A descriptor from which it is read, without waiting, what happened in the folders of `watch_writes`."""
+    return _descriptor(_LIBC.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+
+
+def watch_writes(inotify: int, folder: str) -> int:
+    """That a file in this folder is made or written to; the number by which it is told. The same folder has one.
+
+    Older kernels tell nothing of what splice(2) has written.
+    """
+    return _descriptor(_LIBC.inotify_add_watch(inotify, os.fsencode(folder), _IN_MODIFY | _IN_CREATE | _IN_ONLYDIR))
+
+
+def unwatch(inotify: int, number: int) -> None:
+    """Raises OSError where the folder is gone already."""
+    _check(_LIBC.inotify_rm_watch(inotify, number))
+
+
+def watched(data: bytes) -> set[int]:
+    """The numbers that what was read from such a descriptor is of."""
+    found: set[int] = set()
+    at = 0
+    while at < len(data):
+        number, _, _, length = _INOTIFY_EVENT.unpack_from(data, at)
+        found.add(number)
+        at += _INOTIFY_EVENT.size + length
+    return found
+
+
+def _descriptor(result: int) -> int:
+    _check(-1 if result < 0 else 0)
+    return int(result)

@@ -156,10 +156,13 @@ def run_node(
             metavar="LIST", help="Its GPUs among the machine's: indices or UUIDs with ',' between.  [default: all]"
         ),
     ] = None,
+    notify_fd: Annotated[
+        int | None, typer.Option(min=0, help="A descriptor on which it says once that it is connected.")
+    ] = None,
 ) -> None:
     """On the other machine: be a node, in the foreground. Jobs go on when it ends, and are adopted."""
     told = {"token_file": token_file, "server": server, "name": name, "isolation": str(isolation), "blobs": blobs}
-    run("nodes", root=root, address=address, gpus=gpus, port=port, **told)
+    run("nodes", root=root, address=address, gpus=gpus, port=port, notify=notify_fd, **told)
 
 
 @compute.command("attach")

@@ -15,6 +15,7 @@ from smalt.arm.ports import Carried
 from smalt.engines.remote.messages import PREFIX
 
 _CHUNK = 1 << 20
+_UNTOLD_EVERY_S = 0.5
 _TIMEOUT = httpx.Timeout(10, read=120, write=120)
 _LATER = (408, 412, 423, 425, 429)  # what another try may mend
 _FULL = "InsufficientStorage"  # the platform's disk, which somebody frees
@@ -25,6 +26,7 @@ class NodeCarrier:
 
     def __init__(self, client: httpx.Client) -> None:
         self._client = client
+        self.append_every_s = _UNTOLD_EVERY_S  # as the last append was told
 
     def list(self, ref: Ref) -> Iterator[Carried]:
         after = ""
@@ -66,7 +68,9 @@ class NodeCarrier:
         self._ask("PUT", "blob", ref, content=data)
 
     def append(self, ref: Ref, at: int, data: bytes) -> int:
-        return int(self._ask("POST", "blob", ref, content=data, at=at).json()["length"])
+        told = self._ask("POST", "blob", ref, content=data, at=at).json()
+        self.append_every_s = float(told.get("every_s", _UNTOLD_EVERY_S))
+        return int(told["length"])
 
     def seal(self, ref: Ref) -> None:
         """It has grown in one piece."""

@@ -29,7 +29,7 @@ from smalt.node.forwarder import Forwarder
 from smalt.node.service import NodeService
 from smalt.settings import Settings
 
-_CONNECTIONS = 64  # the line, reports, and what is carried at once
+_CONNECTIONS, _CARRYING = 16, 80  # the line, reports, environments; and what is carried at once
 _SIGNED_S = 10.0
 
 
@@ -47,12 +47,13 @@ def make_service(
     gpus: Sequence[int] | None = None,
     heartbeat_s: float = HEARTBEAT_S,
     port: int = 0,
+    connected: Callable[[], None] = lambda: None,
 ) -> NodeService:
     """All parts, wired. `blobs` is the platform's own folder of blobs, where this machine sees it.
 
     `address`: of this machine, where the other nodes of its jobs find it; empty: the one that leads to the platform.
     `gpus`: those of the machine that are the node's; None: all. `port`: where the gateway comes to replicas; 0: the
-    first that is free of those there are for it.
+    first that is free of those there are for it. `connected` is called for each line that stands.
     Raises ArmError where this machine cannot keep what runs from itself, and nobody has said that it need not.
     """
     settings.tls.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -60,17 +61,11 @@ def make_service(
     trusted = Path(certifi.where()).read_text().rstrip() + "\n\n# Smalt\n" + credential.ca
     replace_file(bundle, trusted.encode(), 0o644)  # tasks of before read it, and must never find half of it
     environments = UvEnvironments(settings)
-    client = httpx.Client(
-        base_url=credential.server,
-        verify=credential.trust(),
-        trust_env=False,
-        headers={"Authorization": f"Bearer {credential.token}"},
-        limits=httpx.Limits(max_connections=_CONNECTIONS),
-    )
+    client = _client(credential, _CONNECTIONS)
     if blobs:
         finder = Finder(_shared(blobs), environments.prefix, blobs.resolve(), str(bundle))
     else:
-        finder = Finder(_nowhere, environments.prefix, None, str(bundle), NodeCarrier(client))
+        finder = Finder(_nowhere, environments.prefix, None, str(bundle), NodeCarrier(_client(credential, _CARRYING)))
     engine = LocalEngine(settings, finder, gpus=gpus)
     isolation = engine.isolation()
     if isolation.level == "none":
@@ -91,7 +86,18 @@ def make_service(
     folder = settings.root / "forwarder" / "tls"
     certificate = NodeCertificate(folder, credential.name, credential.ca, partial(_signed, client))
     forwarder = Forwarder(settings, credential.name, certificate, found, port)
-    return NodeService(settings, engine, environments, client, about, heartbeat_s, found, forwarder)
+    return NodeService(settings, engine, environments, client, about, heartbeat_s, found, forwarder, connected)
+
+
+def _client(credential: Credential, connections: int) -> httpx.Client:
+    """What is carried has its own: however much of it hangs, the line is dialled again."""
+    return httpx.Client(
+        base_url=credential.server,
+        verify=credential.trust(),
+        trust_env=False,
+        headers={"Authorization": f"Bearer {credential.token}"},
+        limits=httpx.Limits(max_connections=connections),
+    )
 
 
 def _signed(client: httpx.Client, request: bytes) -> bytes:

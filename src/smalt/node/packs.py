@@ -6,6 +6,7 @@ import hashlib
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 _CHUNK = 1 << 20
 _PATH = f"{PREFIX}/environment"
 _TIMEOUT = httpx.Timeout(10, read=60, write=60)
+_SLOW_S, _SLOW_RATE = 60.0, 1 << 20  # what comes more slowly (bytes a second) is given up after so long
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _TRIES = 1.0, 60.0, 10
 _NONE = (404, 409, 410)  # there is none, it is not wanted, or it is not ours to ask for
 _FULL = 422  # the disk of the platform, which tasks wait for (carrier.py)
@@ -91,17 +93,22 @@ class NodePacks:
         return {"key": key, "platform": self._environments.built_for(key)}
 
     def _fetch(self, key: str, platform: str, path: Path) -> bool:
+        """Whether it is there. Raises ArmError, and OSError, also of one that trickles in: to build it takes less."""
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         part, digest = path.with_suffix(".part"), hashlib.sha256()
+        begun, came = time.monotonic(), 0
         try:
             with self._client.stream("GET", _PATH, params={"key": key, "platform": platform}, timeout=_TIMEOUT) as got:
                 if got.status_code in _NONE:
                     return False
                 check(got)
                 with part.open("wb") as file:
-                    for chunk in got.iter_bytes(_CHUNK):
+                    for chunk in got.iter_raw():  # as it comes: who waits for a full piece may wait for ever
                         digest.update(chunk)
                         file.write(chunk)
+                        came += len(chunk)
+                        if self.closed or time.monotonic() - begun > _SLOW_S + came / _SLOW_RATE:
+                            raise OSError(f"only {came} bytes of it came in {time.monotonic() - begun:.0f} s")
             if digest.hexdigest() != got.headers.get(SHA256_HEADER):
                 raise OSError("what came is not what was stored")
             part.replace(path)

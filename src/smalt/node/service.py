@@ -25,7 +25,7 @@ from smalt.agent import wire
 from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
 from smalt.arm.errors import ArmError
 from smalt.engines.local import LocalEngine
-from smalt.engines.local.folders import Folders
+from smalt.engines.local.folders import UNREADABLE, Folders
 from smalt.engines.remote.messages import HEARTBEAT_S, PREFIX, SESSION_HEADER, SILENT_S
 from smalt.environments import UvEnvironments
 from smalt.node.builds import Builds
@@ -57,12 +57,14 @@ class NodeService:
         heartbeat_s: float = HEARTBEAT_S,
         address: Callable[[], str] = lambda: "",
         forwarder: Forwarder | None = None,
+        connected: Callable[[], None] = lambda: None,
     ) -> None:
         """`client` has the server's address and the token; `about` is what a hello says of the machine.
 
         `address`: where other machines find this one, as of now; empty: nowhere. `forwarder`: by which the gateway
-        comes to replicas here; None: it does not.
+        comes to replicas here; None: it does not. `connected` is called for each line that stands.
         """
+        self._connected = connected
         self._forwarder = forwarder
         self._folders, self._engine, self._client = Folders(settings.tasks), engine, client
         self._about, self._heartbeat_s, self._address = dict(about), heartbeat_s, address
@@ -74,7 +76,7 @@ class NodeService:
         self._said: dict[str, TaskState | None] = {}
         self._never_begun: dict[str, TaskState] = {}  # how they ended
         self._owners: dict[str, set[str]] = {}
-        self._session = ""
+        self._session, self._heard_at = "", 0.0  # when the server last took a report (monotonic)
         self._line: Any = None  # the stream on which orders come, while it stands
         self._stopping = threading.Event()
         self._removing = ThreadPoolExecutor(2, thread_name_prefix="remove")
@@ -95,8 +97,12 @@ class NodeService:
                 begun = time.monotonic()
                 try:
                     self._attend()
-                except (httpx.HTTPError, ArmError, OSError, ValueError) as error:
+                except (httpx.HTTPError, ArmError, OSError) as error:
                     _LOG.warning("the line to the server is cut: %s", error or type(error).__name__)
+                except NodeRevoked:
+                    raise
+                except Exception:  # the edge: a node that ends for it would never come back
+                    _LOG.exception("the line to the server is cut")
                 pause = _FIRST_PAUSE_S if time.monotonic() - begun > _LONGEST_PAUSE_S else pause
                 self._stopping.wait(pause * random.uniform(0.5, 1))
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
@@ -134,9 +140,10 @@ class NodeService:
             _check(answer)
             self._line = answer.extensions["network_stream"]
             with self._news:
-                self._session = answer.headers[SESSION_HEADER]
+                self._session, self._heard_at = answer.headers[SESSION_HEADER], time.monotonic()
                 self._news.notify_all()
             _LOG.info("connected to %s", self._client.base_url)
+            self._connected()
             try:
                 for line in answer.iter_lines():
                     if self._stopping.is_set():
@@ -200,7 +207,10 @@ class NodeService:
     def _remove(self, name: str) -> None:
         self._builds.drop(name)
         self._versions.forget(name)
-        self._engine.remove(name)
+        try:
+            self._engine.remove(name)
+        except Exception:  # the edge: the folder is out of sight, and gone with the next start
+            _LOG.exception("what is left of task %s could not be removed", name)
         with self._news:
             self._never_begun.pop(name, None)
             for owner in [owner for owner, names in self._owners.items() if name in names]:
@@ -256,13 +266,11 @@ class NodeService:
     def _report(self, session: str, names: list[str]) -> None:
         states = {name: self._state(name) for name in names}
         new = {name: state for name, state in states.items() if state is None or self._said.get(name) != state}
-        body = {"said": [_said(name, state) for name, state in new.items()]}
-        if not names:
-            body["usage"] = [asdict(one) for one in self._engine.usage() if not Builds.owns(one.owner)]
-            for one in body["usage"]:
-                del one["owner"]
-        elif not new:
+        if names and not new and time.monotonic() - self._heard_at < self._heartbeat_s:
             return
+        body: dict[str, Any] = {"said": [_said(name, state) for name, state in new.items()]}
+        if not new:
+            body["usage"] = self._usage()
         answer = self._client.post(
             f"{PREFIX}/reports",
             json=body,
@@ -270,14 +278,38 @@ class NodeService:
             timeout=httpx.Timeout(_CONNECT_S, read=30),
         )
         _check(answer)
+        self._heard_at = time.monotonic()
         self._said.update({name: state for name, state in new.items() if state is not None})
         for name in answer.json()["gone"]:
             _LOG.warning("task %s is of nobody any more: it ends", name)
             self._removing.submit(self._remove, str(name))
 
+    def _usage(self) -> list[dict[str, Any]] | None:
+        """None where that fails: the server has to hear of the node all the same."""
+        try:
+            return [
+                {name: value for name, value in asdict(one).items() if name != "owner"}
+                for one in self._engine.usage()
+                if not Builds.owns(one.owner)
+            ]
+        except Exception:
+            _LOG.exception("what the tasks use could not be read")
+            return None
+
     def _state(self, name: str) -> TaskState | None:
-        state = self._never_begun.get(name) or self._versions.see(name, self._engine.observe(name))
+        state = self._never_begun.get(name) or self._versions.see(name, self._observe(name))
         return self._forwarder.see(name, state) if self._forwarder is not None else state
+
+    def _observe(self, name: str) -> TaskState | None:
+        """As the engine tells it. What cannot be understood is lost: else no news at all would get through."""
+        try:
+            return self._engine.observe(name)
+        except UNREADABLE as error:
+            _LOG.warning("the folder of task %s cannot be read: %s", name, error)
+            why = f"What its node has of this task cannot be read: {error}."
+            now = time.time()
+            lost = TaskState(name, Phase.EXITED, Outcome.LOST, error=why, accepted_at=now, ended_at=now)
+            return self._never_begun.setdefault(name, lost)
 
     def _moved(self, names: list[str]) -> None:
         for name in names:
@@ -286,7 +318,7 @@ class NodeService:
     def _all(self) -> list[dict[str, Any]]:
         """Every task that this node has, as a hello says it."""
         with self._news:
-            names = [*self._here(), *self._never_begun]
+            names = list(dict.fromkeys([*self._here(), *self._never_begun]))
         states = {name: state for name in names if (state := self._state(name)) is not None}
         self._said = dict(states)
         return [_said(name, state) for name, state in states.items()]
@@ -297,7 +329,7 @@ class NodeService:
         for folder in self._folders.all():
             try:
                 head = wire.Head.from_json((folder / wire.TASK_FILE).read_text())
-            except (OSError, ValueError, KeyError):
+            except (OSError, *UNREADABLE):
                 continue  # being made, or being removed
             if builds or not Builds.owns(head.owner):
                 found[head.name] = head.owner

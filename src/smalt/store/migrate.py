@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import inspect, text
 
 from smalt.store.database import Database, exclusive
-from smalt.store.lineage_tables import metadata  # with them it has all
+from smalt.store.node_environments import metadata  # with this one it has all
 
-HEAD = "0025"
+HEAD = "0026"
 _LOCK = "schema"
 _SCRIPTS = Path(__file__).parent / "migrations"
 

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, String, bindparam, delete, select, update
 from sqlalchemy.engine import Row as SqlRow
 
+from smalt.store import node_environments
 from smalt.store.database import exclusive
 from smalt.store.news import tell
 from smalt.store.quick import QuickSelect
@@ -131,6 +132,7 @@ def silence(connection: Connection, name: str, before: float) -> list[str]:
 def remove(connection: Connection, name: str) -> bool:
     """Its token opens nothing any more; whether there was one."""
     tell(connection, NODES)
+    node_environments.forget(connection, name)
     return connection.execute(delete(node).where(node.c.name == name)).rowcount > 0
 
 

@@ -3,7 +3,8 @@
 GET    blobs?account=&container=&name=&after=   a page: the blob itself, or what is below the folder
 GET    blob?account=&container=&name=           its bytes; If-Match: 412 where it has another ETag
 PUT    blob?…                                   the body is the blob, at once and whole
-POST   blob?…&at=N                              the body is appended where the blob has N bytes; answers its length
+POST   blob?…&at=N                              the body is appended where the blob has N bytes; answers its length, and
+                                                how often such a blob is appended to at most (s)
 """
 
 from __future__ import annotations
@@ -101,13 +102,16 @@ class NodeBlobs:
         target = _blob(ref)
         if ref.account == PLATFORM_ACCOUNT:
             staged = await received(service, http)
-            return JSONResponse({"length": await self._threads.run(self._append_own, ref, int(at), staged)})
+            return self._grown(await self._threads.run(self._append_own, ref, int(at), staged))
         await service.require_container(target)
         staged = await received(service, http)
         try:
-            return JSONResponse({"length": await _append(service, target, staged, int(at))})
+            return self._grown(await _append(service, target, staged, int(at)))
         except _Length as found:
-            return JSONResponse({"length": found.length})
+            return self._grown(found.length)
+
+    def _grown(self, length: int) -> Response:
+        return JSONResponse({"length": length, "every_s": self._own.append_every_s})
 
     def _store_own(self, ref: Ref, staged: Staged) -> None:
         try:

@@ -42,7 +42,7 @@ class NodeEnvironments:
 
     async def get(self, http: Request, machine: Machine) -> Response:
         """And HEAD."""
-        pack = self._pack(http, machine)
+        pack = await self._pack(http, machine)
         if http.method == "HEAD":
             _check_walls(machine)
             if not await self._threads.run(self._packs.has, pack):
@@ -58,7 +58,7 @@ class NodeEnvironments:
         )
 
     async def put(self, http: Request, machine: Machine) -> Response:
-        pack = self._pack(http, machine)
+        pack = await self._pack(http, machine)
         _check_walls(machine)
         if await self._threads.run(self._packs.has, pack):
             raise taken()
@@ -71,10 +71,10 @@ class NodeEnvironments:
             await self._threads.run(service.drop_staged, made)
         return JSONResponse({"sha256": digest.hexdigest()})
 
-    def _pack(self, http: Request, machine: Machine) -> Pack:
+    async def _pack(self, http: Request, machine: Machine) -> Pack:
         pack = Pack(machine.compute, http.query_params.get("platform", ""), http.query_params.get("key", ""))
         pack.check()
-        if not self._engine.known.uses(machine, pack.key):
+        if not await self._threads.run(self._engine.known.uses, machine, pack.key):
             raise ArmError(410, "NotOfThisNode", f"No task of node '{machine.name}' has environment {pack.key}.")
         return pack
 

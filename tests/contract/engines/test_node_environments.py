@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from smalt.environments.uv.layout import Layout
 from smalt.environments.uv.packs import platform_of
 from smalt.kinds.assets.environment_pack import Pack
 from smalt.settings import PLATFORM_ACCOUNT, Settings
-from smalt.store import nodes, resources
+from smalt.store import node_environments, nodes, resources
 
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 PLATFORM = platform_of(str(Path(sys._base_executable).resolve()))  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType]
@@ -173,21 +174,45 @@ def test_a_task_has_not_ended_before_the_platform_knows_its_versions(remote: Any
     assert remote.changes.ended("one", 60).outcome is Outcome.EXITED and len(told) > 1
 
 
+def ask(
+    remote: Any, method: str, key: str = KEY, platform: str = PLATFORM, token: str = "", data: bytes | None = None
+) -> httpx.Response:
+    return httpx.request(
+        method,
+        f"http://127.0.0.1:{remote.dialled.port}{PREFIX}/environment",
+        params={"key": key, "platform": platform},
+        headers={"Authorization": f"Bearer {token or remote.dialled.token}"},
+        content=data,
+    )
+
+
 @pytest.fixture
 def line(remote: Any) -> Callable[..., httpx.Response]:
-    """`line(method, key=…)`: a request with the node's token; its machine has been told to have KEY."""
-    remote.dialled.remote.known.gave(TaskSpec("t", "/o", node=remote.dialled.node, environment=KEY))
+    """`ask` by the remote engine's machine, which has been told to have KEY."""
+    given(remote, remote.dialled.node)
 
-    def ask(method: str, key: str = KEY, platform: str = PLATFORM, token: str = "", data: bytes | None = None) -> Any:
-        return httpx.request(
-            method,
-            f"http://127.0.0.1:{remote.dialled.port}{PREFIX}/environment",
-            params={"key": key, "platform": platform},
-            headers={"Authorization": f"Bearer {token or remote.dialled.token}"},
-            content=data,
-        )
+    return partial(ask, remote)
 
-    return ask
+
+def given(remote: Any, node: str) -> None:
+    with remote.dialled.database.write() as connection:
+        node_environments.give(connection, node, KEY)
+
+
+def test_a_server_that_starts_again_knows_what_a_machine_was_told_to_have(remote: Any, task: Any) -> None:
+    one = task("one")
+    remote.engine.ensure(one)
+    assert remote.changes.ended("one", 60).exit_code == 0
+    remote.engine.remove("one")
+    remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(one)), 60)
+    remote.dialled.stop_server()
+    remote.dialled.start_server()
+    asked = partial(ask, remote, key=one.environment)
+    assert asked("GET").status_code == 200
+    with remote.dialled.database.write() as connection:
+        nodes.remove(connection, remote.dialled.node)
+        _, token = nodes.add(connection, remote.dialled.node, COMPUTE, {}, time.time())
+    assert asked("GET", token=token).status_code == 410, "another machine of that name"
 
 
 def test_the_first_is_kept_and_given_with_its_hash(remote: Any, line: Any) -> None:
@@ -211,7 +236,7 @@ def test_only_machines_of_the_same_cluster_that_need_it_have_it(remote: Any, lin
     with remote.dialled.database.write() as connection:
         _, token = nodes.add(connection, "other", "/computes/another", {}, time.time())
     assert line("GET", token=token).status_code == 410
-    remote.dialled.remote.known.gave(TaskSpec("t", "/o", node="other", environment=KEY))
+    given(remote, "other")
     assert line("GET", token=token).status_code == 404, "what one cluster's machines make is not another's"
 
 

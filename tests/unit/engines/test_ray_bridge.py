@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,8 @@ NODE = {"name": "rays-1", "cpus": 1, "gpus": 0, "token": "secret"}
 
 
 HERE = SimpleNamespace(
-    get_node_id=lambda: "0123456789abcdef", get_accelerator_ids=lambda: {"GPU": ["3", "1"], "TPU": []}
+    get_node_id=lambda: "0123456789abcdef",
+    get_accelerator_ids=lambda: {"GPU": ["3", "1"], "TPU": []},
 )
 
 
@@ -109,6 +111,86 @@ def test_a_node_that_cannot_be_started_says_why(side: Side, monkeypatch: pytest.
     with pytest.raises(RuntimeError, match=r"FileNotFoundError: leash\.py"):
         Node(side.wanted, NODE)
     assert not side.ended, "Ray would start it again and again"
+
+
+def script(side: Side, monkeypatch: pytest.MonkeyPatch, text: str, **constants: float) -> None:
+    """In place of `smalt node run`, for real; `fd` is where it says that it is connected."""
+    monkeypatch.undo()
+    begin = "import os, sys, time; fd = int(sys.argv[-1])\n"
+    monkeypatch.setattr(bridge, "check_version", lambda wanted: None)
+    monkeypatch.setattr(bridge.os, "_exit", side.exit)
+    monkeypatch.setattr(bridge, "PAUSE_S", 0.05)
+    for name, value in constants.items():
+        monkeypatch.setattr(bridge, name, value)
+    monkeypatch.setattr(bridge, "command", lambda *_: [sys.executable, "-c", begin + text])
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: HERE)
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "192.0.2.7")
+    monkeypatch.setattr(ray.util, "get_placement_group", lambda name: name)
+    monkeypatch.setattr(ray.util, "remove_placement_group", side.remove)
+
+
+CONNECTS = "os.write(fd, b'connected\\n'); os.close(fd); "
+
+
+def test_a_node_is_there_once_it_is_connected(side: Side, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    over = tmp_path / "over"
+    text = f"{CONNECTS}\nwhile not os.path.exists({str(over)!r}): time.sleep(0.05)\nsys.exit(3)"
+    script(side, monkeypatch, text, FIRST_S=3600)
+    node = Node(side.wanted, NODE)
+    assert not side.removed
+    over.touch()
+    node.end()
+    assert side.gone.wait(30) and side.removed == ["smalt-1/rays-1"]
+
+
+def test_a_node_that_fails_at_first_says_its_last_line(
+    side: Side, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    once = tmp_path / "once"
+    text = (
+        f"if os.path.exists({str(once)!r}): sys.exit(3)\nopen({str(once)!r}, 'w'); print('first'); sys.exit('no walls')"
+    )
+    script(side, monkeypatch, text, FIRST_S=3600)
+    with pytest.raises(RuntimeError, match=r"^no walls$"):
+        Node(side.wanted, NODE)
+
+
+def test_a_node_that_ray_starts_again_is_tried_for_a_while(
+    side: Side, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tries = tmp_path / "tries"
+    text = (
+        f"p = {str(tries)!r}; n = len(open(p).read()) if os.path.exists(p) else 0; open(p, 'a').write('x')\n"
+        f"if n < 3: sys.exit(f'not yet: {{n}}')\n{CONNECTS}sys.exit(3)"
+    )
+    script(side, monkeypatch, text, FIRST_S=3600)
+    root = bridge.own_root(tmp_path / "0123456789ab", "rays-1")
+    (root / "incarnation").write_text("it has run before")
+    node = Node(side.wanted, NODE)
+    assert len(tries.read_text()) >= 4
+    assert [f"not yet: {n}" in node._log.read_text() for n in range(3)] == [True] * 3, "what was said is kept"
+    node.end()  # which gives all of it back
+    tries.unlink()
+    with pytest.raises(RuntimeError, match="not yet"):
+        Node(side.wanted, NODE)
+
+
+def test_the_log_keeps_the_last_part_of_what_was_said(tmp_path: Path) -> None:
+    log = tmp_path / "n0.log"
+    log.write_bytes(b"old\n" * bridge.LOG_BYTES + b"why it ended\n")
+    with bridge.opened_log(log) as file:
+        file.write(b"new\n")
+    kept = log.read_bytes()
+    assert len(kept) < bridge.LOG_BYTES and kept.startswith(b"old\n")
+    assert kept.splitlines()[-3] == b"why it ended" and kept.splitlines()[-1] == b"new"
+
+
+def test_a_root_is_found_again_by_its_owner(tmp_path: Path) -> None:
+    root = bridge.own_root(tmp_path, "rays-1")
+    owner = root.with_suffix(".owner")
+    before = owner.stat()
+    assert bridge.own_root(tmp_path, "rays-2") != root == bridge.own_root(tmp_path, "rays-1")
+    assert owner.stat().st_mtime_ns == before.st_mtime_ns, "it is never without one"
 
 
 def test_a_group_is_removed_whatever_its_node_says(side: Side, monkeypatch: pytest.MonkeyPatch) -> None:

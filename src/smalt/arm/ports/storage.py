@@ -36,6 +36,11 @@ class Carrier(Protocol):
     for what another may: a store that is slow, answers 503 or tears a body.
     """
 
+    @property
+    def append_every_s(self) -> float:
+        """How often one blob is appended to, at most: an object store keeps a piece of it for each time."""
+        ...
+
     def list(self, ref: Ref) -> Iterator[Carried]:
         """The blob itself, or all below a folder, in order of names; nothing where nothing is."""
         ...

@@ -19,6 +19,7 @@ from smalt.blob.store.staging import Staging, write_all
 _PAGE = 10_000  # of a store that lists as many as it is asked for: each page is begun anew
 _CHUNK_BYTES = 8 << 20
 _AT_ONCE = 4  # ranges of one blob
+_FILE_EVERY_S, _PIECE_EVERY_S = 0.04, 0.5
 
 
 class OpenBlob:
@@ -48,6 +49,10 @@ class StoreFiles:
         self._store = store
         self._remote = store if isinstance(store, Remote) else None  # once: it costs more than a small blob
         self._staging = staging
+
+    @property
+    def append_every_s(self) -> float:
+        return _FILE_EVERY_S if self._remote is None else _PIECE_EVERY_S
 
     def list(self, ref: Ref) -> Iterator[Carried]:
         bucket = _bucket(ref)

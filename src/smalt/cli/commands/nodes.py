@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,8 +114,13 @@ def run(
     address: str,
     gpus: str | None,
     port: int = 0,
+    notify: int | None = None,
 ) -> int:
-    """In the foreground, until a signal comes. What runs goes on, and is adopted by the next."""
+    """In the foreground, until a signal comes. What runs goes on, and is adopted by the next.
+
+    `notify`: a descriptor on which a line is written, and which is closed, once the node is connected.
+    """
+    connected = _notifier(notify)
     try:
         credential = Credential.read(token_file)
         credential = replace(credential, server=server.rstrip("/") or credential.server)
@@ -142,7 +149,25 @@ def run(
     lock.claim()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    return _serve(make_service(settings, credential, blobs, address, own, port=port))
+    return _serve(make_service(settings, credential, blobs, address, own, port=port, connected=connected))
+
+
+def _notifier(descriptor: int | None) -> Callable[[], None]:
+    """Says it once, to who has started this."""
+    left: list[int] = []
+    if descriptor is not None:
+        try:
+            os.set_inheritable(descriptor, False)
+        except OSError as error:
+            raise CliError(f"--notify-fd {descriptor}: it is not open ({error.strerror})") from error
+        left.append(descriptor)
+
+    def connected() -> None:
+        while left:
+            with suppress(OSError), os.fdopen(left.pop(), "wb") as file:  # nobody may be there any more
+                file.write(b"connected\n")
+
+    return connected
 
 
 def _serve(service: NodeService) -> int:

@@ -36,6 +36,7 @@ from smalt.engines.local.folders import (
     read_head,
     read_owner,
     read_state,
+    readable_state,
     take_lock,
     write_fence,
 )
@@ -262,7 +263,7 @@ class LocalEngine:
 
         Its number is looked up first and its life checked after, so no other gets it.
         """
-        state = read_state(folder)
+        state = readable_state(folder)
         if state is None or not state.agent_pid:
             return  # it looks for a request before it starts anything
         try:
@@ -297,15 +298,18 @@ class LocalEngine:
         for grave in sorted((self._folders.root / TRASH).iterdir()):
             if grave.suffix == _ENDED:
                 self._graves.find(grave)
-            else:
+                continue
+            try:
                 self._dispose(grave, self._graves.find)
+            except Exception:  # the edge: what one task has left must not keep all others from being adopted
+                _LOG.exception("what is left of task %s could not be ended; the next start tries again", grave.name)
         for replica in self._older.glob("*/*"):
             if not self._folders.of(replica.name).exists():
                 self._graves.find(replica)
 
     def _dispose(self, grave: Path, take: Callable[[Path], None]) -> None:
         """End what is left of the task; its files go behind."""
-        state = read_state(grave)
+        state = readable_state(grave)
         if state is None or state.phase is not Phase.EXITED:
             # An agent that is just starting has no number yet; it reads the request before it starts anything.
             write_whole(grave / wire.STOP_FILE, StopRequest(0).to_json())

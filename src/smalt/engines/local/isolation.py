@@ -25,7 +25,7 @@ from smalt.engines.local.shown import showable
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-_TRIAL_TIMEOUT_S = 20
+_TRIAL_TIMEOUT_S = 120  # it hangs nowhere; a machine that has much else to do may be slow
 # A number for each workspace, of a range that no packaged system gives to people (systemd's for transient services).
 # Two workspaces may meet at one number: what keeps them apart is that neither sees the other's files and processes.
 _FIRST_USER, _USERS = 61184, 4096
@@ -35,13 +35,14 @@ INJECTED = Path(wire.__file__).parent / "inject"
 
 @dataclass(frozen=True)
 class Trial:
-    """What `smalt.agent.trial` found: `owners` where files can seem to be another user's."""
+    """What `smalt.agent.trial` found: `owners` where files can seem to be another user's. Not `made`: nothing yet."""
 
     walls: bool = False
     owners: bool = False
     network: bool = False
     files: bool = False
     reason: str = ""
+    made: bool = True
 
 
 class Walling:
@@ -55,9 +56,9 @@ class Walling:
 
     @property
     def _trial(self) -> Trial:
-        """Of whichever thread asks first; the others wait for it."""
+        """Of whichever thread asks first; the others wait for it. One that could not be made is made again."""
         with self._trying:
-            if self._tried is None:
+            if self._tried is None or not self._tried.made:
                 asked = self._settings.isolation
                 self._tried = Trial() if asked == "off" else try_walls(self._settings.root, asked)
             return self._tried
@@ -153,7 +154,7 @@ def try_walls(root: Path, asked: str) -> Trial:
         )
         trial = Trial(**json.loads(ran.stdout))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        trial = Trial(reason=f"the trial failed ({error})")
+        trial = Trial(reason=f"the trial failed ({error})", made=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if trial.reason:

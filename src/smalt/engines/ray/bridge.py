@@ -24,6 +24,7 @@ import time
 import traceback
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import ray
 from ray.exceptions import RayError
@@ -31,15 +32,18 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 REVOKED = 3  # how `smalt node run` ends when the platform does not know the node any more
-FIRST_S = 10.0  # who fails does so by then
+FIRST_S = 10.0  # for `smalt node run` to be connected, or to fail
+AGAIN_S = 60.0  # a node that has run here before is tried for so long: what fails may be over soon
 LAST_S = 60.0
 PAUSE_S = 2.0
+LOG_BYTES = 256 << 10  # of what services before have said
 
 
 class Node:
     """Keeps `smalt node run` going on the Ray node where it is. What that runs outlives both.
 
-    Raises RuntimeError, which ends the actor: Smalt is not there, is another version, or cannot be a node there.
+    It is there once that is connected. Raises RuntimeError, which ends the actor: Smalt is not there, is another
+    version, or cannot be a node there.
     """
 
     def __init__(self, wanted: dict, node: dict) -> None:
@@ -47,34 +51,21 @@ class Node:
         self._name, self._group = node["name"], f"{wanted['namespace']}/{node['name']}"
         here = ray.get_runtime_context().get_node_id()[:12]  # another Ray node on this machine is another disk
         self._root = own_root(Path(wanted["folder"]).expanduser() / here, self._name)
+        self._patience_s = AGAIN_S if (self._root / "incarnation").exists() else 0.0
         file = self._root.with_suffix(".json")
         file.touch(mode=0o600)
         told = {"server": wanted["server"], "name": node["name"], "token": node["token"], "ca": wanted["ca"]}
         file.write_text(json.dumps(told))
-        self._command = [
-            sys.executable,
-            "-m",
-            "smalt.cli",
-            "node",
-            "run",
-            "--token-file",
-            str(file),
-            "--root",
-            str(self._root),
-            "--isolation",
-            wanted["isolation"],
-            "--gpus",
-            _gpus(),
-            *_address(),
-        ]
+        self._command = command(file, self._root, wanted["isolation"])
         self._log = self._root.with_suffix(".log")
-        self._failed, self._made, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._said_from = 0  # where in the log the service that runs begins
+        self._known, self._made, self._over = threading.Event(), threading.Event(), threading.Event()
         self._error = ""
         threading.Thread(target=self._keep, daemon=True).start()
-        self._failed.wait(FIRST_S)
+        self._known.wait(self._patience_s + FIRST_S)
         self._made.set()
-        if self._failed.is_set():
-            raise RuntimeError(self._error or self._said())
+        if self._error:
+            raise RuntimeError(self._error)
 
     def end(self) -> None:
         """Once the platform has revoked the node, which ends what runs here."""
@@ -86,16 +77,21 @@ class Node:
         What it cannot do ends the process, which Ray starts again: without the thread it would seem to run for ever.
         """
         try:
+            begun = time.monotonic()
             while self._run() != REVOKED:
-                self._failed.set()
+                if time.monotonic() - begun >= self._patience_s and not self._known.is_set():
+                    self._fail(self._said())
                 time.sleep(PAUSE_S)
             self._leave()
         except Exception as error:
             traceback.print_exc()  # into Ray's log of this actor
-            self._error = f"{type(error).__name__}: {error}"
-            self._failed.set()
+            self._fail(f"{type(error).__name__}: {error}")
             if self._made.is_set():  # before, `__init__` says it
                 os._exit(1)
+
+    def _fail(self, error: str) -> None:
+        self._error = error
+        self._known.set()
 
     def _leave(self) -> None:
         try:
@@ -105,17 +101,48 @@ class Node:
             ray.util.remove_placement_group(ray.util.get_placement_group(self._group))  # this actor ends with it
 
     def _run(self) -> int:
+        """Until it ends; how it did."""
         leash = str(importlib.resources.files("smalt.cli") / "leash.py")
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SMALT_"))}
-        with self._log.open("wb") as log:
-            command = [sys.executable, "-I", "-S", leash, str(os.getpid()), "0", "0", *self._command]
-            return subprocess.run(
-                command, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False
-            ).returncode
+        reading, writing = os.pipe()
+        with os.fdopen(reading) as told, opened_log(self._log) as log:
+            self._said_from = os.fstat(log.fileno()).st_size
+            leashed = [sys.executable, "-I", "-S", leash, str(os.getpid()), "0", "0", *self._command]
+            leashed += ["--notify-fd", str(writing)]
+            try:
+                process = subprocess.Popen(
+                    leashed, env=variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[writing]
+                )
+            finally:
+                os.close(writing)
+            if told.readline():
+                self._known.set()
+            return process.wait()
 
     def _said(self) -> str:
-        lines = self._log.read_text(errors="replace").strip().splitlines()
+        with self._log.open("rb") as log:
+            log.seek(self._said_from)
+            lines = log.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:1000] if lines else "smalt node run ended without a word"
+
+
+def command(file: Path, root: Path, isolation: str) -> list[str]:
+    run = [sys.executable, "-m", "smalt.cli", "node", "run", "--token-file", str(file), "--root", str(root)]
+    return [*run, "--isolation", isolation, "--gpus", _gpus(), *_address()]
+
+
+def opened_log(path: Path) -> BinaryIO:
+    """To be gone on with. What services before have said is kept, as far as it is the last: why they ended."""
+    log = path.open("a+b")
+    size = log.tell()
+    if size > LOG_BYTES:
+        log.seek(size - LOG_BYTES // 2)
+        last = log.read()
+        log.truncate(0)
+        log.write(last.partition(b"\n")[2])
+    log.write(time.strftime("--- %Y-%m-%dT%H:%M:%SZ\n", time.gmtime()).encode())
+    log.flush()
+    return log
 
 
 def unpacked(text: str) -> dict:
@@ -144,7 +171,10 @@ def own_root(folder: Path, name: str) -> Path:
         root = next((one for one in roots if owners[one] == name), None)
         root = root or next((one for one in roots if not owners[one]), folder / f"n{len(roots)}")
         root.mkdir(mode=0o700, exist_ok=True)
-        root.with_suffix(".owner").write_text(name)
+        if owners.get(root) != name:  # whoever is killed here is found again by it
+            fresh = root.with_suffix(".owner.new")
+            fresh.write_text(name)
+            fresh.replace(root.with_suffix(".owner"))
     return root
 
 

@@ -98,7 +98,6 @@ class RemoteEngine:
                     return
             if found is None or found.state is None:
                 self._specs[id_] = task
-                self.known.gave(task)
                 self._send(task.node, ensure_order(id_, task))
             if not self._attended(task.node):
                 self._look_again.set()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from smalt.agent.wire import TaskSpec
 from smalt.arm.errors import ArmError
-from smalt.store import node_tasks, nodes
+from smalt.store import node_environments, node_tasks, nodes
 from smalt.store.database import Database
 from smalt.store.node_tasks import NodeTask
 from smalt.store.nodes import Machine
@@ -13,7 +12,6 @@ from smalt.store.nodes import Machine
 class Known:
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._environments: set[tuple[str, str]] = set()  # (node, key)
 
     def with_token(self, token: str) -> Machine:
         """Whose token it is. Raises ArmError(401)."""
@@ -35,11 +33,7 @@ class Known:
             rows = node_tasks.of_node(connection, machine.name)
         return [one for one in rows if not one.ended and not one.removing]
 
-    def gave(self, task: TaskSpec) -> None:
-        """A machine is told to have this task, and so its environment."""
-        if task.environment:
-            self._environments.add((task.node, task.environment))
-
     def uses(self, machine: Machine, environment: str) -> bool:
-        """Whether it was told to have this environment since this server began."""
-        return (machine.name, environment) in self._environments
+        """Whether it was told to have this environment, at any time."""
+        with self._database.read() as connection:
+            return node_environments.has(connection, machine.name, environment)

@@ -31,12 +31,12 @@ from smalt.engines.local.carry.follow import Bases, Followed
 from smalt.engines.local.carry.job import Ended, Job, Over, reason
 from smalt.engines.local.carry.mirror import Mirror
 from smalt.engines.local.carry.publish import Publisher
-from smalt.engines.local.folders import Folders, delete_tree, read_state
+from smalt.engines.local.carry.scribe import TICK_S, Scribe
+from smalt.engines.local.folders import UNREADABLE, Folders, delete_tree, read_state
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-TICK_S = 0.5
-TRANSFERS, _LOGS, _LOOKS = 32, 8, 4  # threads
+TRANSFERS, _LOOKS = 32, 4  # threads
 _ALIVE_EVERY_S = 5.0  # an agent that is killed is told by the engine's watcher, where one watches
 _CLOSE_S = 3.0
 
@@ -74,10 +74,10 @@ class Carriage:
         self._carrier = carrier
         self._launch, self._observe = launch, observe
         self._cache = ReadCache(settings.cache, settings.cache_mib << 20, carrier)
-        self._fetchers, self._storers, self._scribes, self._lookers = (
+        self._scribe = Scribe(carrier)
+        self._fetchers, self._storers, self._lookers = (
             Crew("carry-fetch", TRANSFERS),
             Crew("carry-store", TRANSFERS),
-            Crew("carry-logs", _LOGS),
             Crew("carry-looks", _LOOKS),
         )
         self._jobs: dict[Path, Carried] = {}
@@ -103,7 +103,7 @@ class Carriage:
                 if lock is None:
                     return
                 one = self._carried(folder, lock)
-            except (OSError, ValueError) as error:
+            except (OSError, *UNREADABLE) as error:
                 _LOG.warning("task %s cannot be carried on: %s", folder.name, error)
                 return
             self._jobs[folder] = one
@@ -111,6 +111,7 @@ class Carriage:
                 self._ticker = threading.Thread(target=self._tick, name="carry-tick", daemon=True)
                 self._ticker.start()
             self._changed.notify_all()
+        self._scribe.follow(one.logs)
         if self._is_unstarted(folder):
             self._thread(one, self._fetch)
         else:
@@ -141,7 +142,7 @@ class Carriage:
         with self._changed:
             one = self._jobs.pop(folder, None)
         if one is not None:
-            one.job.end()
+            self._end_of(one)
 
     def settle(self) -> None:
         """A task has gone."""
@@ -165,12 +166,12 @@ class Carriage:
             jobs, self._jobs = list(self._jobs.values()), {}
             self._changed.notify_all()
         for one in jobs:
-            one.job.end()
+            self._end_of(one)
         until = time.monotonic() + _CLOSE_S
         for thread in [thread for one in jobs for thread in one.threads]:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, until - time.monotonic()))
-        for crew in (self._fetchers, self._storers, self._scribes, self._lookers):
+        for crew in (self._fetchers, self._storers, self._lookers, self._scribe):
             crew.close()
         self._cache.close()
 
@@ -209,6 +210,10 @@ class Carriage:
         with self._changed:
             if self._jobs.get(one.job.folder) is one:
                 del self._jobs[one.job.folder]
+        self._end_of(one)
+
+    def _end_of(self, one: Carried) -> None:
+        self._scribe.leave(one.logs)
         one.job.end()
 
     def _fetch(self, one: Carried) -> None:
@@ -260,10 +265,7 @@ class Carriage:
                         _LOG.exception("task %s could not be looked at", one.job.folder.name)
 
     def _look(self, one: Carried) -> None:
-        for log in one.logs:
-            if not log.busy and log.grew():
-                log.busy = True
-                self._scribes.submit(lambda log=log: _push(log))
+        self._scribe.look(one.logs)
         if not one.running:
             return
         if self._has_ended(one):
@@ -353,15 +355,6 @@ class Carriage:
             self._cache.settle()
         except OSError as error:
             _LOG.warning("the read cache could not be tidied: %s", error)
-
-
-def _push(log: Followed) -> None:
-    try:
-        log.push()
-    except Exception:
-        _LOG.exception("a log could not be followed")
-    finally:
-        log.busy = False
 
 
 def _write_state(folder: Path, state: TaskState) -> None:

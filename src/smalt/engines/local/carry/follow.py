@@ -60,7 +60,16 @@ class Followed:
         self._at = 0  # so many bytes of the file are in the store
         self._refused = False
         self._pause_s, self.due = 0.0, 0.0
-        self.busy = False
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._path.parent
+
+    @property
+    def base(self) -> str:
+        """No link is followed from there to it."""
+        return str(self._job.mirror.root)
 
     def grew(self) -> bool:
         """Whether there is something to append, and it is time to try."""
@@ -75,13 +84,14 @@ class Followed:
         with file:
             return _size(file) > self._at
 
-    def push(self) -> None:
-        """Append what is there. Raises nothing: what fails is tried again, a little later each time."""
+    def push(self) -> bool:
+        """Append what is there; whether that went well. Raises nothing: what fails is tried again, ever later."""
         try:
             if file := self._open():
                 with file:
                     self._push(file)
             self._pause_s = 0.0
+            return True
         except ArmError as error:
             self._refused = True
             self._job.complain("The log cannot be followed", error)
@@ -89,6 +99,7 @@ class Followed:
             self._pause_s = min(2 * self._pause_s or _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
             self.due = time.monotonic() + self._pause_s
             self._job.complain("The log cannot be followed yet", error)
+        return False
 
     def finish(self) -> None:
         """All that is left, and the seal. Raises OSError; ArmError where the store takes neither."""
@@ -105,7 +116,7 @@ class Followed:
     def _open(self) -> BinaryIO | None:
         """None where there is nothing, or no plain file, which is said. Raises OSError."""
         try:
-            return os.fdopen(open_plain(self._path, str(self._job.mirror.root), os.O_RDONLY), "rb")
+            return os.fdopen(open_plain(self._path, self.base, os.O_RDONLY), "rb")
         except FileNotFoundError:
             return None
         except OSError as error:
