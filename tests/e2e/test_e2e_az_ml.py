@@ -20,6 +20,7 @@ import pytest
 
 from live.azure_cli import QUIET, AzureCli, azure_cli_python, no_way_out
 from live.clients import clean_environment
+from live.patience import PATIENCE_S
 from live.platform import Platform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
@@ -91,7 +92,7 @@ def by_smalt(platform: Platform) -> Callable[..., subprocess.CompletedProcess[st
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "smalt.cli", "ml", *arguments, "--root", str(platform.root)]
         return subprocess.run(
-            command, env=clean_environment(), capture_output=True, text=True, timeout=240, check=False
+            command, env=clean_environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=False
         )
 
     return run
@@ -224,7 +225,7 @@ def test_on_the_real_az(platform: Platform, folder: Path) -> None:
     program = azure_cli_python().parent
     environment = {**clean_environment(), **QUIET, "PATH": f"{program}:{os.environ['PATH']}"}
     command = [sys.executable, "-m", "smalt.cli", "az-setup", "--root", str(platform.root)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=480, check=False)
     assert done.returncode == 0, done.stderr
     configuration = Path(done.stdout.strip().removeprefix("export AZURE_CONFIG_DIR="))
     with no_way_out() as (proxies, came):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from live.clients import CLIENTS, clean_environment
+from live.patience import PATIENCE_S
 from smalt.cli.client_environment import install
 
 AZURE_CLI = "2.91.0"
@@ -72,7 +73,7 @@ class AzureCli:
             env={**clean_environment(), **own, **self.variables},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
 

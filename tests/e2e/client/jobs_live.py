@@ -24,7 +24,7 @@ def seen_late_s(job, text, log="user_logs/std_log.txt"):
         return (ml.jobs._runs_operations.get_run_details(job.name).log_files or {}).get(log)
 
     def line():
-        body = requests.get(found, timeout=10).text
+        body = requests.get(found, timeout=90).text
         return text + " " in body and body.split(text + " ")[1].split("\n")[0]
 
     found = until(address, f"{log} of {job.name}", pause_s=0.02)

@@ -36,7 +36,7 @@ with step("its environment is built there"):
     first = run("true")
     ml.jobs.stream(first.name)  # and this client has imported what it reads logs with
     assert ended(ml, first.name).status == "Completed"
-    assert "Interpreter" in requests.get(log_address(first, "azureml-logs/20_image_build_log.txt"), timeout=10).text
+    assert "Interpreter" in requests.get(log_address(first, "azureml-logs/20_image_build_log.txt"), timeout=90).text
 
 with step("a job with an input and an output"):
     rows = scratch / "rows.csv"
@@ -62,7 +62,7 @@ with step("a job with an input and an output"):
         outputs={"out": Output(type=AssetTypes.URI_FOLDER)},
     )
     address = log_address(job)
-    line = until(lambda: "printed " in (text := requests.get(address, timeout=10).text) and text, "a line", 180, 0.02)
+    line = until(lambda: "printed " in (text := requests.get(address, timeout=90).text) and text, "a line", 180, 0.02)
     late = time.time() - float(line.split("printed ")[1].split()[0])
     print(f"   a line was seen {late:.2f} s after its print")
     assert late < 2, late
@@ -82,12 +82,12 @@ with step("the next one finds the environment"):
     begun = time.time()
     job = run("date +%s.%N")
     assert ended(ml, job.name).status == "Completed"
-    log = requests.get(log_address(job), timeout=10).text
+    log = requests.get(log_address(job), timeout=90).text
     print(f"   its command began {float(log) - begun:.2f} s after it was submitted")
 
 with step("a cancelled job ends there"):
     job = run("echo begun; sleep 600")
-    until(lambda: "begun" in requests.get(log_address(job), timeout=10).text, "its begin")
+    until(lambda: "begun" in requests.get(log_address(job), timeout=90).text, "its begin")
     (busy,) = map(vars, ml.compute.list_nodes(cluster))
     assert (busy["nodeState"], busy["runId"]) == ("running", job.name), busy
     ml.jobs.begin_cancel(job.name).wait()
@@ -98,6 +98,6 @@ with step("a job that fails says how"):
     assert ended(ml, job.name).status == "Failed"
     with contextlib.suppress(Exception), contextlib.redirect_stdout(said):
         ml.jobs.stream(job.name)
-    assert "oh no" in requests.get(log_address(job), timeout=10).text
+    assert "oh no" in requests.get(log_address(job), timeout=90).text
 
 print("PASSED", pathlib.Path(prefix).name)

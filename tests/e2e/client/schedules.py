@@ -72,7 +72,7 @@ with step("at its time it fires by itself, once"):
     zone = TimeZone.W_EUROPE_STANDARD_TIME
     soon = made("soon", RecurrenceTrigger(frequency="day", interval=1, start_time=begin, time_zone=zone), job())
     assert datetime.fromisoformat(soon.trigger.start_time) == begin
-    (name,) = until(lambda: fired(soon), "a job of the schedule", timeout_s=30, pause_s=0.2)
+    (name,) = until(lambda: fired(soon), "a job of the schedule", pause_s=0.2)
     assert (
         completed(ml, name).creation_context.created_at.timestamp()
         >= begin.replace(tzinfo=ZoneInfo("Europe/Berlin")).timestamp()
@@ -81,7 +81,7 @@ with step("at its time it fires by itself, once"):
 
 with step("a recurrence without a start begins at once"):
     hourly = made("hourly", RecurrenceTrigger(frequency="hour", interval=1), job())
-    until(lambda: fired(hourly), "its first job", timeout_s=30)
+    until(lambda: fired(hourly), "its first job")
 
 with step("a job that has run is scheduled, by code and by YAML, with other inputs"):
     first = completed(ml, ml.jobs.create_or_update(command(command="echo ran", environment=environment)).name)
