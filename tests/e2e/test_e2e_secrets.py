@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import threading
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,8 @@ import pytest
 import requests
 
 from live.clients import OLDER_SDK, SDK, Client
+from live.downloads import CACHE
+from live.files import files_below
 from live.patience import ANSWER_S
 from live.platform import GROUP, Platform, eventually
 
@@ -171,6 +174,7 @@ def index() -> Iterator[str]:
 
 def test_no_secret_is_where_it_must_not_be(platform: Platform, index: str) -> None:
     """Planted in every kind that has secrets, and used by a build: not in the database, a log, an answer, a command line."""
+    begun_s = time.time() - 1
     key = {"credentialsType": "AccountKey", "secrets": {"secretsType": "AccountKey", "key": SECRET}}
     outside = {
         "datastoreType": "AzureFile",
@@ -201,18 +205,22 @@ def test_no_secret_is_where_it_must_not_be(platform: Platform, index: str) -> No
     assert Index.command_lines and not [one for one in Index.command_lines if SECRET in one]
     keys = {"gateway/desired.json", "gateway/rds/rds.json"}  # Envoy needs those of endpoints
     eventually(
-        lambda: files_with(SECRET, platform) == keys, "no other file to have it, not even while they are written"
+        lambda: files_with(SECRET, platform, begun_s) == keys,
+        "no other file to have it, not even while they are written",
     )
 
 
-def files_with(text: str, platform: Platform) -> set[str]:
+def files_with(text: str, platform: Platform, since_s: float) -> set[str]:
+    """Of its root, and those of what was downloaded since then."""
     basic = base64.b64encode(f"__token__:{text}".encode())
     found: set[str] = set()
-    for path in platform.files():
+    for path in (*platform.files(), *files_below(CACHE)):
         with contextlib.suppress(FileNotFoundError):  # it is gone meanwhile
+            if path.is_relative_to(CACHE) and path.stat().st_ctime < since_s:
+                continue
             content = path.read_bytes()
             if text.encode() in content or basic in content:
-                found.add(str(path.relative_to(platform.root)))
+                found.add(str(path.relative_to(platform.root if path.is_relative_to(platform.root) else CACHE)))
     return found
 
 

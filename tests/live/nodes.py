@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from live import downloads
 from live.clients import clean_environment
 from live.patience import PATIENCE_S
 from live.platform import Platform, eventually
@@ -29,6 +30,7 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        downloads.share(self.root)
         command = [
             sys.executable,
             "-m",

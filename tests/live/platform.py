@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 import psutil
 import requests
 
+from live import downloads
 from live.clients import clean_environment
 from live.files import files_below
 from live.patience import ANSWER_S, PATIENCE_S
@@ -45,6 +46,7 @@ class Platform:
         self.url = f"https://localhost:{self.port}"
         self._session = requests.Session()
         self._token = ("", 0.0)
+        self._variables: dict[str, str] = {}
 
     # commands
 
@@ -57,6 +59,7 @@ class Platform:
 
     def up(self, *more: str) -> None:
         """Returns when the platform is ready. `more` options of `smalt up`."""
+        downloads.share(self.root)
         done = self.smalt("up", "--port", str(self.port), "--detach", *more)
         assert done.returncode == 0, f"smalt up failed: {done.stdout}{done.stderr}\n{self.log('supervisor')}"
 
@@ -90,9 +93,11 @@ class Platform:
 
     @property
     def variables(self) -> dict[str, str]:
-        done = self.smalt("env", "--shell", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        if not self._variables:  # they stay what they are as long as the port does
+            done = self.smalt("env", "--shell", "json")
+            assert done.returncode == 0, done.stderr
+            self._variables = json.loads(done.stdout)
+        return self._variables
 
     def log(self, name: str, characters: int = 4000) -> str:
         """The end of a process's log, for messages."""
