@@ -14,7 +14,7 @@ OF_EACH = 10  # scripts/drill/failures.py has two hundred
 
 def test_failures_of_three_causes_are_found_and_run_again_by_keyboard(platform: Platform, studio: Page) -> None:
     failures.fail(platform, OF_EACH)
-    assert failures.run_again_by_keyboard(studio, f"{platform.url}/studio", OF_EACH) < 60
+    failures.run_again_by_keyboard(studio, f"{platform.url}/studio", OF_EACH)
     wanted = OF_EACH * len(failures.CAUSES)
     eventually(lambda: failures.completed(platform) == wanted, "all of them to complete")
 
