@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, StorageState, expect, sync_playwr
 from live.platform import Platform
 from live.tools import wanting
 
-PATIENCE_MS = 40_000  # where others keep the machine busy
+PATIENCE_MS = 90_000  # where others keep the machine busy
 expect.set_options(timeout=PATIENCE_MS)  # a context's own default is not that of `expect`, which is 5 s
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 # headless as root, without calls to anywhere but the page; workers do not see that a context ignores certificates

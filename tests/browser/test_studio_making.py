@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, StorageState, expect
 
 from live.pages import follow
+from live.patience import ANSWER_S
 from live.platform import HOME, Platform
 from live.serving import Endpoint
 
@@ -124,7 +124,6 @@ def test_an_endpoint_is_asked_and_its_traffic_moved(platform: Platform, studio: 
 
 
 def test_from_an_alert_on_a_phone_to_the_way_back(platform: Platform, studio: Page, endpoint: Endpoint) -> None:
-    begun = time.monotonic()
     studio.set_viewport_size({"width": 360, "height": 640})
     studio.goto(f"{platform.url}/studio/alerts")
     row = studio.get_by_role("row").filter(has_text="too-quiet")
@@ -139,12 +138,12 @@ def test_from_an_alert_on_a_phone_to_the_way_back(platform: Platform, studio: Pa
     expect(studio.get_by_role("region", name="Deployments")).to_contain_text("100 %")
     expect(studio.get_by_text("rolled back by").first).to_be_visible()
     assert studio.evaluate("document.documentElement.scrollWidth") <= 360
-    assert endpoint.ask().status_code == 200 and time.monotonic() - begun < 60
+    assert endpoint.ask().status_code == 200
 
 
 def test_a_session_is_ended_in_all_its_pages(platform: Platform, browser: Browser) -> None:
     context = browser.new_context(ignore_https_errors=True)
-    context.set_default_timeout(40_000)
+    context.set_default_timeout(1000 * ANSWER_S)
     page = context.new_page()
     page.goto(platform.login_link())
     kept: StorageState = context.storage_state()

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from live.pages import follow
+from live.patience import ANSWER_S
 from live.platform import HOME, Platform
 
 pytestmark = pytest.mark.e2e
@@ -23,7 +24,7 @@ def test_a_guest_sees_a_job_live_until_the_link_is_taken_back(
     link = studio.locator("#link").inner_text()
 
     context = browser.new_context(ignore_https_errors=True)
-    context.set_default_timeout(40_000)
+    context.set_default_timeout(1000 * ANSWER_S)
     guest, wrong = context.new_page(), list[str]()
     guest.on("console", lambda said: wrong.append(said.text) if said.type in ("error", "warning") else None)
     guest.on("pageerror", lambda error: wrong.append(str(error)))

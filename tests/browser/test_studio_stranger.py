@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -38,7 +37,6 @@ def test_a_stranger_goes_from_the_link_to_a_scored_row(platform: Platform, studi
     )
     code.mkdir()
     (code / "train.py").write_text(TRAIN)
-    begun = time.monotonic()
     studio.goto(platform.login_link())
 
     follow(studio.get_by_role("link", name="Upload data"))
@@ -75,4 +73,3 @@ def test_a_stranger_goes_from_the_link_to_a_scored_row(platform: Platform, studi
     studio.get_by_role("button", name="Ask").click()
     expect(studio.locator("[data-is=said]")).to_have_text(re.compile(r"200 after \d+ ms"))
     assert json.loads(studio.get_by_label("Answer").inner_text()) == [pytest.approx(950)]
-    assert time.monotonic() - begun < 600

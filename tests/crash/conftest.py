@@ -19,7 +19,7 @@ def victim(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         (root / "config.json").write_text(json.dumps(told))
     with Platform(root).started() as one:
         assert one.submit("warm", "true").status_code == 201  # the plain environment is built
-        one.wait_for("warm", "Completed", timeout_s=90)
+        one.wait_for("warm", "Completed")
         yield one
 
 

@@ -64,7 +64,7 @@ def test_killed_meanwhile(
     }
     known = {one["name"] for one in platform.get(f"{ENDPOINT}/jobs")["value"]}
     name = platform.call("POST", f"{ENDPOINT}/jobs", body, key).json()["name"]
-    eventually(lambda: moment(platform, name), "the moment", 60)
+    eventually(lambda: moment(platform, name), "the moment")
     before = platform.kill("server")
 
     def again() -> requests.Response | None:
@@ -75,10 +75,10 @@ def test_killed_meanwhile(
             return None
         return answer if answer.status_code in (200, 201) else None
 
-    answer = eventually(again, "an answer", 60)
+    answer = eventually(again, "an answer")
     platform.restarted("server", before)
     assert (answer.status_code, answer.json()["name"]) == (200, name)
-    platform.wait_for(name, "Completed", timeout_s=90)
+    platform.wait_for(name, "Completed")
     assert {one["name"] for one in platform.get(f"{ENDPOINT}/jobs")["value"]} - known == {name}
     rows = (servers.container / "killed" / to / "predictions.csv").read_text().split()
     assert sorted(rows) == sorted(FILES)

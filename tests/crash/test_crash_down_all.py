@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +25,7 @@ def test_down_names_what_goes_on_and_all_ends_it(own: Platform) -> None:
     marks.wait_until_running(own, "train-1")
     own.submit("queued", "true", resources={"instanceCount": 1})
 
-    down = own.smalt("down", timeout_s=90)
+    down = own.smalt("down")
     assert down.returncode == 0, down.stderr
     assert "smalt down --all" in down.stdout
     assert "job train-1 (workspace default): 1 node, " in down.stdout
@@ -38,10 +37,8 @@ def test_down_names_what_goes_on_and_all_ends_it(own: Platform) -> None:
     assert running["train-1"]["tasks"] == 1
     assert own.processes()
 
-    began = time.monotonic()
-    ended = own.smalt("down", "--all", timeout_s=90)
+    ended = own.smalt("down", "--all")
     assert ended.returncode == 0, ended.stderr
-    assert time.monotonic() - began < 30
     assert "job train-1" in ended.stdout
     assert own.processes() == []
     assert json.loads(own.smalt("status", "--json").stdout)["tasks"] == []
@@ -52,9 +49,9 @@ def test_down_names_what_goes_on_and_all_ends_it(own: Platform) -> None:
     assert own.wait_for("train-1", "Failed")["status"] == "Failed"
     assert "ended (SIGTERM)" in own.job_error("train-1")
     assert marks.lines == ["began"]
-    assert own.wait_for("queued", "Completed", "Failed", timeout_s=120)
+    assert own.wait_for("queued", "Completed", "Failed")
     own.submit("after", "true")
-    own.wait_for("after", "Completed", timeout_s=120)
+    own.wait_for("after", "Completed")
 
 
 def test_all_ends_a_running_platform_too(own: Platform) -> None:
@@ -64,7 +61,7 @@ def test_all_ends_a_running_platform_too(own: Platform) -> None:
     assert {one["name"] for one in own.status()["processes"]} == {"supervisor", "server", "envoy"}, (
         "nobody asked MLflow"
     )
-    ended = own.smalt("down", "--all", timeout_s=90)
+    ended = own.smalt("down", "--all")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith("Smalt has stopped.\n")
     assert "job train-2" in ended.stdout

@@ -7,12 +7,12 @@ import os
 import signal
 import time
 
-import psutil
 import pytest
 import requests
 
 from live.files import text_of
 from live.marks import Marks
+from live.patience import ANSWER_S
 from live.platform import HOME, Platform, eventually
 from live.processes import alive
 from live.serving import Endpoint, Load
@@ -30,9 +30,9 @@ def endpoint(victim: Platform) -> Endpoint:
 def test_who_comes_while_envoy_is_away_waits_and_is_answered(platform: Platform) -> None:
     for _ in range(3):
         gone = platform.kill("envoy")
-        eventually(lambda gone=gone: not psutil.pid_exists(gone), "Envoy's end")
+        eventually(lambda gone=gone: not alive(gone), "Envoy's end")
         killed = time.monotonic()
-        assert requests.get(f"{platform.url}/healthz", verify=platform.ca, timeout=20).ok
+        assert requests.get(f"{platform.url}/healthz", verify=platform.ca, timeout=ANSWER_S).ok
         print(f"answered {time.monotonic() - killed:.2f} s after Envoy was killed")
 
 
@@ -48,7 +48,7 @@ def test_mlflow_comes_back_and_nothing_was_lost(platform: Platform) -> None:
     before = platform.kill("mlflow")
     assert platform.submit("while-mlflow-is-away", "true").status_code == 201
     platform.restarted("mlflow", before)
-    found = eventually(lambda: (answer := search()).status_code == 200 and answer, "MLflow's answer", 60, 0.2)
+    found = eventually(lambda: (answer := search()).status_code == 200 and answer, "MLflow's answer", pause_s=0.2)
     assert create.json()["experiment_id"] in {one["experiment_id"] for one in found.json()["experiments"]}
     platform.wait_for("while-mlflow-is-away", "Completed")
     run = platform.call("GET", f"/mlflow/v1.0{HOME}/api/2.0/mlflow/runs/get?run_id=while-mlflow-is-away")
@@ -65,13 +65,13 @@ def test_a_job_whose_agent_is_killed_fails_with_the_reason(platform: Platform) -
     os.kill(state["agent_pid"], signal.SIGKILL)
     platform.wait_for("orphan", "Failed")
     assert "vanished" in platform.job_error("orphan"), platform.job_error("orphan")
-    eventually(lambda: not alive(state["pid"]), "the end of the command, which nobody watches any more", 10)
+    eventually(lambda: not alive(state["pid"]), "the end of the command, which nobody watches any more")
     marks.release()
     assert marks.lines == ["began"]
 
 
 def is_of(platform: Platform, state: dict, job: str) -> bool:
-    return f"/jobs/{job}" in (platform.root / "tasks" / state["name"] / "task.json").read_text()
+    return f"/jobs/{job}" in text_of(platform.root / "tasks" / state["name"] / "task.json")
 
 
 def process_of(platform: Platform, mark: str) -> int:
@@ -85,7 +85,7 @@ def test_a_replica_is_replaced_and_costs_what_it_worked_on(platform: Platform, e
     with Load(endpoint) as load:
         eventually(lambda: len(load.tasks) == 2, "answers of both replicas")
         os.kill(process_of(platform, next(iter(load.tasks))), signal.SIGKILL)
-        eventually(lambda: len(load.tasks) == 3, "an answer of the successor", 60)
+        eventually(lambda: len(load.tasks) == 3, "an answer of the successor")
     print(dict(load.answers))
     lost = {said: times for said, times in load.answers.items() if said != "ok"}
     assert all(said.startswith("502 ") and "InstanceEnded" in said for said in lost), lost
@@ -108,14 +108,14 @@ def test_a_deployment_in_progress_goes_on(platform: Platform, endpoint: Endpoint
         endpoint.finish(answer)
         eventually(lambda: endpoint.ask().json()["note"] == "second", "the new revision")
     assert set(load.answers) == {"ok"}, load.answers
-    eventually(lambda: len(serving(platform)) == 2, "only the replicas of the new revision", 40)
+    eventually(lambda: len(serving(platform)) == 2, "only the replicas of the new revision")
 
 
 def test_everything_at_once_and_the_endpoint_is_back(platform: Platform, endpoint: Endpoint) -> None:
     before = serving(platform)
     platform.kill_all()
     platform.up()
-    eventually(lambda: endpoint.ask().ok, "an answer", 30)
+    eventually(lambda: endpoint.ask().ok, "an answer")
     assert serving(platform) == before, "the replicas were adopted, not started again"
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from live.patience import ANSWER_S, PATIENCE_S
 from live.platform import Platform, eventually
 from live.tokens import container_sas
 from smalt.settings import STORAGE_SUFFIX
@@ -23,7 +24,7 @@ _LOCKED_S = 4.0
 
 
 def intact(platform: Platform) -> bool:
-    with contextlib.closing(sqlite3.connect(platform.root / "smalt.db", timeout=20)) as connection:
+    with contextlib.closing(sqlite3.connect(platform.root / "smalt.db", timeout=ANSWER_S)) as connection:
         return connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
@@ -42,11 +43,17 @@ def test_a_database_that_somebody_locks_makes_requests_wait_or_fail_cleanly(plat
         threads = [threading.Thread(target=submit, args=(f"locked-{number}",)) for number in range(3)]
         for thread in threads:
             thread.start()
-        assert platform.call("GET", "", timeout_s=10).status_code == 200  # reading goes on
+        assert (
+            platform.call(
+                "GET",
+                "",
+            ).status_code
+            == 200
+        )  # reading goes on
         eventually(lambda: time.monotonic() - locked > _LOCKED_S, "the time of the lock", _LOCKED_S + 5)
         other.execute("ROLLBACK")
     for thread in threads:
-        thread.join(60)
+        thread.join(PATIENCE_S)
     assert set(answers.values()) <= {201, 503}, answers
     taken = [name for name, status in answers.items() if status == 201]
     for name in answers:
@@ -79,7 +86,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_an_error_and_nothing_breaks(small_disk: Path) -> None:
     with Platform(small_disk / "root").started() as platform:
         platform.submit("before", "true")
-        platform.wait_for("before", "Completed", timeout_s=90)
+        platform.wait_for("before", "Completed")
         keys = platform.call("POST", "listKeys").json()
         account = keys["userStorageResourceId"].rpartition("/")[2]
         container = platform.get("datastores/workspaceblobstore")["properties"]["containerName"]
@@ -98,16 +105,16 @@ def test_a_full_disk_is_an_error_and_nothing_breaks(small_disk: Path) -> None:
         platform.wait_until_it_answers()
         for name in ("small.bin", "big.bin"):
             url = f"{platform.url}/{account}.blob.{STORAGE_SUFFIX}/{container}/{name}?{sas}"
-            got = requests.get(url, headers={"x-ms-version": "2021-12-02"}, verify=platform.ca, timeout=20)
+            got = requests.get(url, headers={"x-ms-version": "2021-12-02"}, verify=platform.ca, timeout=ANSWER_S)
             assert got.status_code == 404, (name, got.status_code)
         sent = send(platform, account, container, "big.bin", sas, b"y" * 8 * 2**20)
         assert sent.status_code == 201, sent.text
         if submitted.status_code == 201:
-            eventually(lambda: platform.job("no-room")["status"] in ("Completed", "Failed"), "the end of no-room", 90)
+            eventually(lambda: platform.job("no-room")["status"] in ("Completed", "Failed"), "the end of no-room")
         else:
             assert platform.call("GET", "jobs/no-room").status_code == 404
         assert platform.submit("after", "echo fine > outputs/x").status_code == 201
-        platform.wait_for("after", "Completed", timeout_s=90)
+        platform.wait_for("after", "Completed")
         assert intact(platform)
 
 
@@ -127,5 +134,5 @@ def send(platform: Platform, account: str, container: str, name: str, sas: str, 
         data=data,
         verify=platform.ca,
         headers={"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob"},
-        timeout=30,
+        timeout=ANSWER_S,
     )

@@ -15,6 +15,8 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from live.azure_cli import AzureCli, no_way_out
+from live.marks import Marks
+from live.patience import ANSWER_S
 from live.platform import API, HOME, Platform, eventually
 from smalt.auth.client_certificates import new_certificate
 from smalt.settings import STORAGE_AUDIENCE, SUBSCRIPTION, TENANT
@@ -56,7 +58,7 @@ def opens(platform: Platform, token: str) -> int:
     """The status of a request for the workspace with that token."""
     headers = {"Authorization": f"Bearer {token}"}
     url = f"{platform.url}{HOME}?api-version={API}"
-    return requests.get(url, headers=headers, verify=platform.ca, timeout=20).status_code
+    return requests.get(url, headers=headers, verify=platform.ca, timeout=ANSWER_S).status_code
 
 
 def check_tokens(platform: Platform, az: AzureCli) -> None:
@@ -99,7 +101,7 @@ def test_a_secret_until_its_principal_is_deleted(platform: Platform, az: AzureCl
     check_tokens(platform, az)
     token = az("account", "get-access-token")["accessToken"]
     platform.smalt("sp", "delete", client_id)
-    eventually(lambda: opens(platform, token) == 401, "the token to open nothing", 3, 0.1)
+    eventually(lambda: opens(platform, token) == 401, "the token to open nothing", pause_s=0.1)
     assert "AADSTS700016" in az.refused("account", "get-access-token", "--resource", "https://vault.smalt")
 
 
@@ -189,17 +191,19 @@ def test_groups_resources_and_tags(az: AzureCli) -> None:
 def test_metrics_of_a_job(platform: Platform, az: AzureCli) -> None:
     az("login", "--identity")
     job = f"measured-{uuid.uuid4().hex[:8]}"
-    assert platform.submit(job, "sleep 12").status_code == 201  # long enough to be looked at
-    platform.wait_for(job, "Completed", timeout_s=120)
+    marks = Marks(platform.shared())
+    assert platform.submit(job, marks.command).status_code == 201
+    marks.wait_until_running(platform, job)
     resource, name = f"{HOME}/jobs/{job}", "CpuMemoryUtilizationMegabytes"
     assert name in [
         one["name"]["value"] for one in az("monitor", "metrics", "list-definitions", "--resource", resource)
     ]
-    deadline = time.monotonic() + 30
-    while True:
+
+    def seen() -> list[float]:
         shown = az("monitor", "metrics", "list", "--resource", resource, "--metric", name, "--aggregation", "Average")
-        (line,) = shown["value"][0]["timeseries"]
-        if seen := [one["average"] for one in line["data"] if one.get("average")]:
-            break
-        assert time.monotonic() < deadline, shown
-    assert seen[0] > 0
+        return [
+            one["average"] for line in shown["value"][0]["timeseries"] for one in line["data"] if one.get("average")
+        ]
+
+    assert eventually(seen, "what it uses")[0] > 0
+    marks.assert_once(platform, job)

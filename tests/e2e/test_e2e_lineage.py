@@ -10,6 +10,7 @@ import pytest
 
 from fakes.openlineage import check
 from live.clients import Client, client_python
+from live.files import json_lines
 from live.platform import Platform, eventually
 
 pytestmark = pytest.mark.e2e
@@ -49,7 +50,7 @@ def test_from_raw_data_to_a_deployment(tmp_path: Path, scripts: Path) -> None:
         assert wrong.returncode == 1 and "model:NAME:VERSION" in wrong.stderr
 
         def told() -> list[Any] | None:
-            found = [json.loads(line) for line in events.read_text().splitlines()] if events.exists() else []
+            found = json_lines(events)
             return found if len([one for one in found if one["eventType"] == "OTHER"]) == 2 else None
 
         found = eventually(told, "the last event")

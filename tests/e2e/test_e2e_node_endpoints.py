@@ -13,6 +13,7 @@ import requests
 
 from live.clients import Client, client_python
 from live.nodes import Node, ended_at_once, started
+from live.patience import ANSWER_S
 from live.platform import Platform, eventually
 
 pytestmark = pytest.mark.e2e
@@ -36,7 +37,7 @@ def machines(platform: Platform, tmp_path: Path) -> Iterator[list[Node]]:
 
 def test_the_official_client_deploys_there(platform: Platform, machines: list[Node], scripts: Path) -> None:
     client = Client(client_python(), platform.variables)
-    said = client.run(scripts / "far_endpoint.py", CLUSTER, ENDPOINT, timeout_s=280)
+    said = client.run(scripts / "far_endpoint.py", CLUSTER, ENDPOINT)
     print(said)
     *_, passed, reached = said.splitlines()
     assert "PASSED" in passed
@@ -49,8 +50,10 @@ def test_the_official_client_deploys_there(platform: Platform, machines: list[No
         ended_at_once(machines[0].root)
         asking.more(50)
         where = f"onlineEndpoints/{ENDPOINT}/deployments/blue"
-        eventually(lambda: platform.get(where)["properties"]["provisioningState"] == "Succeeded", "that it goes on", 20)
-    assert set(asking.codes) == {200}, asking.codes[-5:]
+        eventually(lambda: platform.get(where)["properties"]["provisioningState"] == "Succeeded", "that it goes on")
+    assert set(asking.codes) <= {200, 502} and asking.codes.count(502) <= 1, (
+        "more than what the machine that died worked on"
+    )
 
 
 class Asking:
@@ -66,12 +69,12 @@ class Asking:
 
     def more(self, count: int) -> None:
         enough = len(self.codes) + count
-        eventually(lambda: len(self.codes) >= enough, f"{count} more answers", 30)
+        eventually(lambda: len(self.codes) >= enough, f"{count} more answers")
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                answer = self._session.post(self._url, json={"x": 1}, verify=self._ca, timeout=20)
+                answer = self._session.post(self._url, json={"x": 1}, verify=self._ca, timeout=ANSWER_S)
                 self.codes.append(answer.status_code)
             except requests.RequestException:
                 self.codes.append(0)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from live.clients import Client, client_python
-from live.nodes import Node, processes, started
+from live.nodes import Node, started
 from live.platform import HOME, Platform, eventually
+from live.processes import working_on
 
 pytestmark = pytest.mark.e2e
 CLUSTER = "far"
@@ -34,7 +35,7 @@ def node(platform: Platform, tmp_path: Path) -> Iterator[Node]:
 
 def test_the_official_client_uses_it(platform: Platform, node: Node, scripts: Path) -> None:
     client = Client(client_python(), platform.variables)
-    said = client.run(scripts / "nodes.py", CLUSTER, node.name, timeout_s=280)
+    said = client.run(scripts / "nodes.py", CLUSTER, node.name)
     print(said)
     assert "PASSED" in said.splitlines()[-1]
     built = [path.parent.name for path in node.root.glob("envs/venvs/*/.complete")]
@@ -46,7 +47,7 @@ def test_jobs_on_two_machines(platform: Platform, node: Node, tmp_path: Path, sc
     with started(platform, tmp_path, "far-2", CLUSTER, "127.0.0.3") as other:
         assert [one.listed()["address"] for one in (node, other)] == ["127.0.0.2", "127.0.0.3"]
         client = Client(client_python(), platform.variables)
-        said = client.run(scripts / "gangs.py", CLUSTER, "127.0.0.2", "127.0.0.3", timeout_s=280)
+        said = client.run(scripts / "gangs.py", CLUSTER, "127.0.0.2", "127.0.0.3")
         print(said)
         assert "PASSED" in said.splitlines()[-1]
 
@@ -56,7 +57,7 @@ def test_a_job_outlives_server_and_node_service_and_waits_while_no_machine_is_th
 ) -> None:
     compute = f"{HOME}/computes/{CLUSTER}"
     platform.submit("long", "echo begun; sleep 600", computeId=compute)
-    platform.wait_for("long", "Running", timeout_s=120)
+    platform.wait_for("long", "Running")
     eventually(lambda: "begun" in platform.job_log("long"), "its first line")
     node.end(signal.SIGKILL)
     platform.restarted("server", platform.kill("server"))
@@ -70,15 +71,15 @@ def test_a_job_outlives_server_and_node_service_and_waits_while_no_machine_is_th
     (adopted,) = node.root.glob("tasks/job-*/state.json")
     assert json.loads(adopted.read_text())["phase"] == "running"
     platform.call("POST", "jobs/long/cancel")
-    platform.wait_for("long", "Canceled", timeout_s=60)
-    platform.wait_for("later", "Completed", timeout_s=60)
+    platform.wait_for("long", "Canceled")
+    platform.wait_for("later", "Completed")
 
 
 def test_a_node_that_is_removed_loses_what_it_ran(platform: Platform, node: Node) -> None:
     platform.submit("orphan", "echo begun; sleep 600", computeId=f"{HOME}/computes/{CLUSTER}")
-    platform.wait_for("orphan", "Running", timeout_s=120)
+    platform.wait_for("orphan", "Running")
     assert platform.smalt("node", "remove", node.name).returncode == 0
-    platform.wait_for("orphan", "Failed", timeout_s=60)
+    platform.wait_for("orphan", "Failed")
     assert "was removed" in platform.job_error("orphan")
-    assert node.wait(30) == 3
-    eventually(lambda: not processes(node.root), "the end of all that ran there", 30)
+    assert node.wait() == 3
+    eventually(lambda: not working_on(node.root), "the end of all that ran there")

@@ -12,6 +12,7 @@ import pytest
 
 from live.clients import Client
 from live.platform import Platform, eventually
+from live.processes import command_of
 
 pytestmark = pytest.mark.e2e
 FILES = 60
@@ -22,15 +23,8 @@ def nodes(platform: Platform) -> dict[str, dict[str, Any]]:
     return {
         name: state
         for name, state in platform.agents().items()
-        if state["phase"] == "running" and "start.py" in _command(state["pid"])
+        if state["phase"] == "running" and "start.py" in command_of(state["pid"])
     }
-
-
-def _command(pid: int) -> str:
-    try:
-        return " ".join(psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return ""
 
 
 def test_a_parallel_job_survives_workers_and_nodes_that_are_killed(
@@ -46,22 +40,22 @@ def test_a_parallel_job_survives_workers_and_nodes_that_are_killed(
         """So many mini-batches have run, and no more do for now."""
         (shared / "next").write_text(str(goal))
         (shared / "next").replace(gate)
-        eventually(lambda: len(list(ran.iterdir())) >= goal, f"{goal} mini-batches", 120)
+        eventually(lambda: len(list(ran.iterdir())) >= goal, f"{goal} mini-batches")
 
     gate.write_text("0")
     name = client.run(scripts / "parallel.py", "slow", str(shared)).split()[-1]
     reach(5)
-    first = nodes(platform)
-    assert len(first) == 2, first
+    first = eventually(lambda: len(found := nodes(platform)) == 2 and found, "two nodes")
     victim = next(state for task, state in first.items() if task.endswith("-n1"))
-    workers = [one for one in psutil.Process(victim["pid"]).children(recursive=True) if " work " in _command(one.pid)]
-    assert workers, "no worker process runs"
-    os.kill(workers[0].pid, signal.SIGKILL)
+
+    def workers() -> list[int]:
+        below = psutil.Process(victim["pid"]).children(recursive=True)
+        return [one.pid for one in below if " work " in command_of(one.pid)]
+
+    os.kill(eventually(workers, "a worker")[0], signal.SIGKILL)
     reach(15)
     os.kill(victim["agent_pid"], signal.SIGKILL)
-    again = eventually(
-        lambda: len(found := nodes(platform)) == 2 and set(found) != set(first) and found, "an attempt", 90
-    )
+    again = eventually(lambda: len(found := nodes(platform)) == 2 and set(found) != set(first) and found, "an attempt")
     reach(35)
     leader = next(state for task, state in again.items() if task.endswith("-n0"))
     os.kill(leader["agent_pid"], signal.SIGKILL)

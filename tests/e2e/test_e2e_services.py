@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from live.clients import clean_environment
+from live.patience import ANSWER_S, PATIENCE_S
 from live.platform import HOME, Platform, eventually
 from live.ports import free_port
 from smalt.auth.login_links import LoginLinks
@@ -73,7 +74,7 @@ def served(platform: Platform, key: Path) -> Iterator[dict[str, Any]]:
         found = shown(platform)
         return found if found["my_app"]["status"] == "Running" else None
 
-    yield eventually(running, "the service", 120)
+    yield eventually(running, "the service")
 
 
 def shown(platform: Platform) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def ask(platform: Platform, url: str, more: bytes = b"", **headers: str) -> tupl
     parts = urlsplit(url)
     context = ssl.create_default_context(cafile=platform.ca)
     line = context.wrap_socket(
-        socket.create_connection(("localhost", platform.port), 20), server_hostname=parts.hostname
+        socket.create_connection(("localhost", platform.port), ANSWER_S), server_hostname=parts.hostname
     )
     named = {"Host": parts.netloc, **{name.replace("_", "-"): value for name, value in headers.items()}}
     path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -176,7 +177,7 @@ def ssh(platform: Platform, key: Path, *words: str, job: str = "served") -> subp
         env=clean_environment(),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -190,8 +191,12 @@ def test_ssh_comes_in_with_the_jobs_key_alone(platform: Platform, served: dict[s
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(other)], check=True)
     refused = ssh(platform, other, "true")
     assert refused.returncode == 255 and "Permission denied" in refused.stderr
-    reasons = [one["reason"] for one in platform.get("jobs/served/changes?what=connected")["value"]]
-    assert "SSH on node 0" in reasons and "service my_app of node 0" in reasons
+
+    def told() -> bool:
+        reasons = {one["reason"] for one in platform.get("jobs/served/changes?what=connected")["value"]}
+        return reasons >= {"SSH on node 0", "service my_app of node 0"}
+
+    eventually(told, "both visits in the feed")
 
 
 def test_ssh_forwards_the_jobs_ports(platform: Platform, served: dict[str, Any], key: Path) -> None:
@@ -218,11 +223,11 @@ def test_ssh_forwards_the_jobs_ports(platform: Platform, served: dict[str, Any],
     with subprocess.Popen(command, env=clean_environment(), text=True, **pipes) as process:
         assert process.stdout and process.stdin
         assert process.stdout.readline() == "in\n"
-        with socket.create_connection(("127.0.0.1", port), 20) as line:
+        with socket.create_connection(("127.0.0.1", port), ANSWER_S) as line:
             line.sendall(b"GET /through HTTP/1.1\r\n\r\n")
             assert line.recv(100).startswith(b"HTTP/1.1 200")
         process.stdin.close()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_it_is_there_again_after_the_server_was_killed(platform: Platform, served: dict[str, Any]) -> None:

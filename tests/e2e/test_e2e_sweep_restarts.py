@@ -47,7 +47,7 @@ def test_a_sweep_survives_a_server_that_is_killed(platform: Platform, algorithm:
         )
         platform.restarted("server", platform.kill("server"))
         platform.wait_until_it_answers()
-    shown = platform.wait_for(name, "Completed", timeout_s=120)
+    shown = platform.wait_for(name, "Completed")
     found = children(platform, name)
     assert sorted(one["runId"] for one in found) == sorted(f"{name}_{number}" for number in range(TRIALS))
     assert {one["status"] for one in found} == {"Completed"}

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from live.patience import PATIENCE_S
 from live.ports import free_port
 from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import Head
@@ -97,7 +98,7 @@ class Dialled:
 
     def stop_server(self) -> None:
         self._server.should_exit = self._server.force_exit = True
-        self._serving.join(20)
+        self._serving.join(PATIENCE_S)
         self.remote.close()
         self.engine.local.close()
 
@@ -132,7 +133,7 @@ class Dialled:
         """The service of the machine that came last ends, what it runs goes on."""
         service, running = self._joined.pop()
         service.stop()
-        running.join(20)
+        running.join(PATIENCE_S)
 
     def back(self, name: str, at: str) -> None:
         """Such a machine's service again, with another token."""
@@ -170,13 +171,13 @@ class Dialled:
 
     def stop_node(self) -> None:
         self.service.stop()
-        self._node.join(20)
+        self._node.join(PATIENCE_S)
         assert not self._node.is_alive()
 
     def end(self) -> None:
         for service, running in self._joined:
             service.stop()
-            running.join(20)
+            running.join(PATIENCE_S)
         self.stop_node()
         self.stop_server()
         for root in self.root.iterdir():
@@ -196,7 +197,7 @@ class Dialled:
     def until_connected(self) -> None:
         self.until(lambda: self.machine().connected)
 
-    def until(self, true: Callable[[], object], timeout_s: float = 20) -> None:
+    def until(self, true: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
         deadline = time.monotonic() + timeout_s
         while not true():
             assert time.monotonic() < deadline, "waited in vain"

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from fakes.refs import FINDER, ref
+from live.patience import PATIENCE_S
 from smalt.agent.launcher import attend
 from smalt.agent.wire import Address, InputSpec, Outcome, OutputSpec, Phase, StopRequest, TaskSpec, TaskState, WallsSpec
 
@@ -110,7 +111,7 @@ class Walled:
         return TaskState.from_json(path.read_text()) if path.exists() else None
 
     def until(self, folder: Path, meets: Callable[[TaskState], bool]) -> TaskState:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             state = self.state(folder)
             if state is not None and meets(state):

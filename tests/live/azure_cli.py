@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from live.clients import CLIENTS, clean_environment
+from live.forked import Forked
+from live.patience import PATIENCE_S
 from smalt.cli.client_environment import install
 
 AZURE_CLI = "2.91.0"
@@ -66,15 +68,23 @@ class AzureCli:
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The exit code is the caller's to check."""
-        own = {"AZURE_CONFIG_DIR": str(self.folder), "AZURE_EXTENSION_DIR": str(self.folder / "extensions"), **QUIET}
         return subprocess.run(
             [str(self.python), "-Im", "azure.cli", *arguments],
-            env={**clean_environment(), **own, **self.variables},
+            env=self._all_variables,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE_S,
             check=False,
         )
+
+    @property
+    def _all_variables(self) -> dict[str, str]:
+        own = {"AZURE_CONFIG_DIR": str(self.folder), "AZURE_EXTENSION_DIR": str(self.folder / "extensions"), **QUIET}
+        return {**clean_environment(), **own, **self.variables}
+
+    def copied(self, prepare: str) -> Forked:
+        """For many commands, which all import the same: `prepare` does."""
+        return Forked(self.python, "azure.cli", prepare, self._all_variables, ["-I"])
 
     def __call__(self, *arguments: str) -> Any:
         """What it printed, parsed; None where that is nothing. Fails the test where it does not end well."""

@@ -30,7 +30,7 @@ class Client:
     variables: Mapping[str, str]
 
     def run(
-        self, script: Path, *arguments: str, timeout_s: float = 240, variables: Mapping[str, str] | None = None
+        self, script: Path, *arguments: str, timeout_s: float = 480, variables: Mapping[str, str] | None = None
     ) -> str:
         """What the script printed. Fails the test with all of it where the script does not end well."""
         environment = {**clean_environment(), **self.variables, "PYTHONUNBUFFERED": "1", **(variables or {})}

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from playwright.sync_api import Page, expect
 
+from live.patience import PATIENCE_S
 from live.platform import Platform, eventually
 
 CAUSES = ("no disk", "no key", "no row")
 
 
-def fail(platform: Platform, of_each: int, limit_s: float = 60) -> None:
+def fail(platform: Platform, of_each: int, limit_s: float = PATIENCE_S) -> None:
     """All of them have failed when this returns; what they run again succeeds."""
     mended = platform.shared() / "mended"
     names = [(cause, f"{_named(cause)}{at}") for at in range(of_each) for cause in CAUSES]

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from live.patience import ANSWER_S, PATIENCE_S
+
 BUSY, CUT, LOST, REFUSED = "503", "the body is cut off", "done, and no answer", "403"
 _NOT_BACK = {"transfer-encoding", "connection", "content-length", "content-encoding"}
 
@@ -51,7 +53,7 @@ class Faults:
                 if fault in (BUSY, REFUSED):
                     self._answer(int(fault), {}, b"<Error><Code>SlowDown</Code><Message>s3cret</Message></Error>")
                     return
-                with httpx.Client(timeout=30) as client:
+                with httpx.Client(timeout=ANSWER_S) as client:
                     headers = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
                     got = client.request(self.command, faults.service + self.path, headers=headers, content=body)
                 self.close_connection = fault in (CUT, LOST)
@@ -87,4 +89,4 @@ def faults_before(service: str) -> Iterator[Faults]:
         yield made
     finally:
         made.stop()
-        thread.join(10)
+        thread.join(PATIENCE_S)

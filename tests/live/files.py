@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 def files_below(folder: Path, name: str = "") -> Iterator[Path]:
@@ -21,3 +23,8 @@ def text_of(path: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
         return path.read_text()
     return ""
+
+
+def json_lines(path: Path) -> list[Any]:
+    """What stands in whole lines: the last may be half written."""
+    return [json.loads(line) for line in text_of(path).splitlines(keepends=True) if line.endswith("\n")]

@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from live.patience import PATIENCE_S
+
 SERVE = Path(__file__).parents[2] / "src" / "smalt" / "agent" / "inject" / "serve.py"
 ECHO = """
 import json, os, sys, threading, time
@@ -76,7 +78,7 @@ class Server:
         return self.ask("POST", "/score", body)
 
     def until(self, status: int) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             if self.socket.exists() and self.ask("GET", "/ready")[0] == status:
                 return
@@ -85,7 +87,7 @@ class Server:
         raise AssertionError(self.errors())
 
     def until_there(self, path: Path) -> None:
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_S
         while not path.exists():
             assert time.monotonic() < end, f"{path} did not appear"
             time.sleep(0.005)

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from live import downloads
 from live.clients import clean_environment
+from live.patience import PATIENCE_S
 from live.platform import Platform, eventually
+from live.processes import working_on
 
 
 class Node:
@@ -29,6 +30,7 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
+        downloads.share(self.root)
         command = [
             sys.executable,
             "-m",
@@ -44,17 +46,17 @@ class Node:
             self._process = subprocess.Popen(
                 [*command, *self.more], env=clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        eventually(lambda: self.listed()["state"] == "Connected", f"{self.name} connected: {self.log()}", 60)
+        eventually(lambda: self.listed()["state"] == "Connected", f"{self.name} connected: {self.log()}")
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """The service's exit code. What it runs goes on."""
         assert self._process is not None
         os.kill(self._process.pid, number)
-        return self._process.wait(30)
+        return self._process.wait(PATIENCE_S)
 
-    def wait(self, timeout_s: float) -> int:
+    def wait(self) -> int:
         assert self._process is not None
-        return self._process.wait(timeout_s)
+        return self._process.wait(PATIENCE_S)
 
     def listed(self) -> dict[str, Any]:
         found = self.platform.smalt("node", "list", "--json")
@@ -81,15 +83,6 @@ def started(platform: Platform, folder: Path, name: str, cluster: str, address: 
 
 def ended_at_once(root: Path) -> None:
     """As when the machine dies: the service, and all that runs there."""
-    for process in processes(root):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-
-
-def processes(root: Path) -> list[psutil.Process]:
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if str(root) in " ".join(process.cmdline()) or process.cwd().startswith(str(root)):
-                found.append(process)
-    return found
+    for pid in working_on(root):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -21,10 +21,12 @@ from typing import Any, TypeVar
 import psutil
 import requests
 
+from live import downloads
 from live.clients import clean_environment
 from live.files import files_below
+from live.patience import ANSWER_S, PATIENCE_S
 from live.ports import free_port
-from live.processes import alive
+from live.processes import working_on
 from smalt.agent.processes import kill_and_wait
 from smalt.settings import RESOURCE_GROUP, SUBSCRIPTION, WORKSPACE, Settings
 
@@ -33,7 +35,6 @@ API = "2024-04-01"
 GROUP = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}"
 HOME = f"{GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{WORKSPACE}"
 TERMINAL = {"Completed", "Failed", "Canceled"}
-_UP_S = 60.0
 
 
 class Platform:
@@ -45,10 +46,11 @@ class Platform:
         self.url = f"https://localhost:{self.port}"
         self._session = requests.Session()
         self._token = ("", 0.0)
+        self._variables: dict[str, str] = {}
 
     # commands
 
-    def smalt(self, *arguments: str, timeout_s: float = _UP_S) -> subprocess.CompletedProcess[str]:
+    def smalt(self, *arguments: str, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
         """Run a command on this root. Its exit code is the caller's to check."""
         command = [sys.executable, "-m", "smalt.cli", *arguments, "--root", str(self.root)]
         return subprocess.run(
@@ -57,17 +59,18 @@ class Platform:
 
     def up(self, *more: str) -> None:
         """Returns when the platform is ready. `more` options of `smalt up`."""
+        downloads.share(self.root)
         done = self.smalt("up", "--port", str(self.port), "--detach", *more)
         assert done.returncode == 0, f"smalt up failed: {done.stdout}{done.stderr}\n{self.log('supervisor')}"
 
     def down(self) -> None:
-        done = self.smalt("down", timeout_s=90)
+        done = self.smalt("down")
         assert done.returncode == 0, f"smalt down failed: {done.stdout}{done.stderr}"
 
     def end(self) -> None:
         """Stop it and whatever is left of this root: agents, jobs, replicas."""
         if (self.root / "config.json").exists():
-            self.smalt("down", timeout_s=90)
+            self.smalt("down")
         for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
@@ -90,9 +93,11 @@ class Platform:
 
     @property
     def variables(self) -> dict[str, str]:
-        done = self.smalt("env", "--shell", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        if not self._variables:  # they stay what they are as long as the port does
+            done = self.smalt("env", "--shell", "json")
+            assert done.returncode == 0, done.stderr
+            self._variables = json.loads(done.stdout)
+        return self._variables
 
     def log(self, name: str, characters: int = 4000) -> str:
         """The end of a process's log, for messages."""
@@ -120,9 +125,9 @@ class Platform:
         pids = [self.pid(name) for name in ("supervisor", "server", "envoy", "mlflow")]
         kill_and_wait(pid for pid in pids if pid)
 
-    def restarted(self, name: str, before: int, timeout_s: float = 40) -> int:
+    def restarted(self, name: str, before: int) -> int:
         """Wait until the program runs under another process id, and return that. Repeated deaths delay it up to 15 s."""
-        return eventually(lambda: (now := self.pid(name)) and now != before and now, f"{name} again", timeout_s, 0.02)
+        return eventually(lambda: (now := self.pid(name)) and now != before and now, f"{name} again", pause_s=0.02)
 
     def is_up(self) -> bool:
         """Whether a supervisor runs (what it supervises may be down for a moment)."""
@@ -131,7 +136,7 @@ class Platform:
         except (OSError, ValueError, psutil.Error):
             return False
 
-    def wait_until_it_answers(self, timeout_s: float = 40) -> None:
+    def wait_until_it_answers(self) -> None:
         """It does when it answers a request that reads the database."""
 
         def answers() -> bool:
@@ -140,19 +145,14 @@ class Platform:
             except (requests.RequestException, AssertionError):  # AssertionError: no token is to be had
                 return False
 
-        eventually(answers, "an answer", timeout_s)
+        eventually(answers, "an answer")
 
     def processes(self) -> list[psutil.Process]:
         """Every process that works on this root, by its command line, working folder or variables: ours never is."""
-        marker, own = str(self.root), os.getpid()
         found: list[psutil.Process] = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.pid == own or not alive(process.pid):
-                    continue
-                command = " ".join(process.cmdline())
-                if marker in command or process.cwd().startswith(marker):
-                    found.append(process)
+        for pid in working_on(self.root):
+            with contextlib.suppress(psutil.Error):
+                found.append(psutil.Process(pid))
         return found
 
     def files(self, below: str = "") -> Iterator[Path]:
@@ -177,7 +177,7 @@ class Platform:
             params={"api-version": "2019-08-01", "resource": resource or self.url},
             headers={"X-IDENTITY-HEADER": self.variables["IDENTITY_HEADER"]},
             verify=self.ca,
-            timeout=20,
+            timeout=ANSWER_S,
         )
         answer.raise_for_status()
         return answer.json()["access_token"]
@@ -187,7 +187,12 @@ class Platform:
         return str(self.root / "tls" / "ca.pem")
 
     def call(
-        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, timeout_s: float = 60
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = ANSWER_S,
     ) -> requests.Response:
         """One request with the owner's token. `path` from the workspace unless it begins with a slash."""
         if self._token[1] < time.monotonic():
@@ -215,7 +220,7 @@ class Platform:
         self.finish(answer)
         return answer.json()
 
-    def finish(self, answer: requests.Response, timeout_s: float = 120) -> dict[str, Any]:
+    def finish(self, answer: requests.Response, timeout_s: float = 240) -> dict[str, Any]:
         """The document of an answer's operation once it has ended."""
         url = answer.headers.get("Azure-AsyncOperation", "")
         if not url:
@@ -246,7 +251,7 @@ class Platform:
                 f"{base}/{file}?{sas}",
                 data=data,
                 verify=self.ca,
-                timeout=20,
+                timeout=ANSWER_S,
                 headers={"x-ms-version": "2021-12-02", "x-ms-blob-type": "BlockBlob"},
             )
             assert sent.status_code == 201, sent.text
@@ -262,7 +267,7 @@ class Platform:
         """The properties of a job."""
         return self.get(f"jobs/{name}")["properties"]
 
-    def wait_for(self, name: str, *states: str, timeout_s: float = 60) -> dict[str, Any]:
+    def wait_for(self, name: str, *states: str, timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """The job's properties once it is in one of `states`; fails at once where it ended in another."""
 
         def there() -> dict[str, Any] | None:
@@ -281,7 +286,7 @@ class Platform:
     def job_log(self, name: str, log: str = "user_logs/std_log.txt") -> str:
         """What a job printed so far, as the client reads it: through the URL in the run's details."""
         url = self.get(f"/history/v1.0{HOME}/runs/{name}/details")["logFiles"].get(log)
-        return requests.get(url, verify=self.ca, timeout=20).text if url else ""
+        return requests.get(url, verify=self.ca, timeout=ANSWER_S).text if url else ""
 
     @contextlib.contextmanager
     def started(self, *more: str) -> Iterator[Platform]:
@@ -292,7 +297,9 @@ class Platform:
             self.end()
 
 
-def eventually(check: Callable[[], Value | None], what: str, timeout_s: float = 30, pause_s: float = 0.05) -> Value:
+def eventually(
+    check: Callable[[], Value | None], what: str, timeout_s: float = PATIENCE_S, pause_s: float = 0.05
+) -> Value:
     """What `check` returns once that is true. `pause_s` between looks.
 
     AssertionError where it is not true in a look that began after `timeout_s`: one that took long is not the last.
@@ -304,3 +311,10 @@ def eventually(check: Callable[[], Value | None], what: str, timeout_s: float = 
             return value
         assert not last, f"waited {timeout_s:g} s for {what}"
         time.sleep(pause_s)
+
+
+def seconds_until(check: Callable[[], object], what: str) -> float:
+    """From now until `check` is true. What is promised is the least of several: a machine may stand still in one."""
+    began = time.monotonic()
+    eventually(check, what, pause_s=0.02)
+    return time.monotonic() - began

@@ -12,6 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from live.patience import PATIENCE_S
+
 _RANGE = range(10_000, 20_000)  # below what jobs are given (`sched/ports.py`), and the kernel to who names no port
 _held: list[int] = []  # locks on our ports' files, until this process ends
 
@@ -34,7 +36,7 @@ def free_port() -> int:
     raise OSError("no port is free")
 
 
-def await_port(port: int, process: subprocess.Popen[bytes], what: str, timeout_s: float = 60) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Until that process, which is `what`, listens there. Raises AssertionError, also where it ends."""
     end = time.monotonic() + timeout_s
     while process.poll() is None and time.monotonic() < end:

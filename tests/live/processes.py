@@ -23,6 +23,27 @@ def any_alive(pids: Iterable[int]) -> list[int]:
     return [pid for pid in pids if alive(pid)]
 
 
+def command_of(pid: int) -> str:
+    """Its words; empty where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def working_on(root: Path) -> list[int]:
+    """Those alive that have the folder in their command line, or stand in it: the caller never does."""
+    found: list[int] = []
+    for one in (int(name) for name in os.listdir("/proc") if name.isdigit()):  # noqa: PTH208
+        try:
+            here = os.readlink(f"/proc/{one}/cwd")  # noqa: PTH115
+        except OSError:
+            continue
+        if one != os.getpid() and (str(root) in command_of(one) or here.startswith(str(root))) and alive(one):
+            found.append(one)
+    return found
+
+
 def parent_of(pid: int) -> int:
     """Raises OSError where there is no such process."""
     return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import httpx
 
+from live.patience import ANSWER_S, PATIENCE_S
 from live.ports import free_port
 
 BUCKET = "blobs"
 SECRET = "a-secret-key-of-the-test"
-_WAIT_S = 60.0
+_WAIT_S = PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class S3:
         }
 
     def make(self, bucket: str) -> None:
-        httpx.put(f"{self.endpoint}/{bucket}", timeout=30).raise_for_status()
+        httpx.put(f"{self.endpoint}/{bucket}", timeout=ANSWER_S).raise_for_status()
 
 
 @contextmanager
@@ -50,14 +51,14 @@ def s3_server() -> Iterator[S3]:
         yield service
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 def _await(service: S3, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _WAIT_S
     while process.poll() is None and time.monotonic() < end:
         try:
-            httpx.get(f"{service.endpoint}/moto-api/data.json", timeout=5)
+            httpx.get(f"{service.endpoint}/moto-api/data.json", timeout=ANSWER_S)
             return
         except httpx.TransportError:
             time.sleep(0.05)

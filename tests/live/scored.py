@@ -13,6 +13,7 @@ from typing import Any
 
 import requests
 
+from live.patience import ANSWER_S
 from live.platform import Platform
 from live.ports import free_port
 
@@ -91,7 +92,7 @@ class Site:
             f"{self.platform.url}/endpoints/drill/score",
             json=given or {},
             verify=self.platform.ca,
-            timeout=30,
+            timeout=ANSWER_S,
             headers={"Authorization": f"Bearer {self._key}", **more},
         )
 

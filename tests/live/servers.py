@@ -162,4 +162,4 @@ class Pair(Servers):
         return None
 
     def wait_until_it_runs(self, job: str) -> Platform:
-        return eventually(lambda: self.runs_on(job), f"a task of {job}", 60)
+        return eventually(lambda: self.runs_on(job), f"a task of {job}")

@@ -7,6 +7,7 @@ from collections import Counter
 
 import requests
 
+from live.patience import ANSWER_S
 from live.platform import HOME, Platform
 
 SCRIPT = b"""
@@ -67,7 +68,11 @@ class Endpoint:
 
     def ask(self, session: requests.Session | None = None) -> requests.Response:
         return (session or requests).post(
-            self.url, json={}, headers={"Authorization": f"Bearer {self._key}"}, verify=self.platform.ca, timeout=20
+            self.url,
+            json={},
+            headers={"Authorization": f"Bearer {self._key}"},
+            verify=self.platform.ca,
+            timeout=ANSWER_S,
         )
 
 

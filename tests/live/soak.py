@@ -21,6 +21,7 @@ from typing import Any
 
 import requests
 
+from live.patience import ANSWER_S
 from live.platform import TERMINAL, Platform, eventually
 from live.servers import Servers
 from live.soak_checks import Feed, check_nothing_is_left, check_runs
@@ -42,7 +43,6 @@ from live.soak_jobs import (
 
 _ONE_AT_A_TIME = 0.8  # else the other is killed before this one answers again
 _FIRES_IN_S = 10
-_BACK_S = 120.0  # how long a server may be away that was killed
 _SURELY = 4  # of so many jobs that are canceled or lose an agent, it comes in time for one
 TRIAL, PARALLEL = "trial", "parallel job"
 
@@ -129,9 +129,9 @@ class Soak:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(before, signal.SIGKILL)
                     self.kills += 1
-            victim.restarted("server", before, _BACK_S)
+            victim.restarted("server", before)
             if chance.random() < _ONE_AT_A_TIME:
-                victim.wait_until_it_answers(_BACK_S)
+                victim.wait_until_it_answers()
 
     @property
     def _kills_least(self) -> int:
@@ -216,12 +216,12 @@ class Soak:
 
         def answered() -> list[requests.Response]:  # one that is an error is false
             try:
-                answer = through.call(method, path, body, headers, timeout_s=20)
+                answer = through.call(method, path, body, headers, timeout_s=ANSWER_S)
             except (requests.RequestException, AssertionError):
                 return []
             return [] if answer.status_code in (502, 503, 504) else [answer]
 
-        (answer,) = eventually(answered, f"{method} {path}", 120, 0.2)
+        (answer,) = eventually(answered, f"{method} {path}", pause_s=0.2)
         assert answer.status_code in good, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer
 

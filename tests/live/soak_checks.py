@@ -53,7 +53,7 @@ def _none(left: Callable[[], Sequence[Any]], what: str) -> None:
         return not last
 
     with contextlib.suppress(AssertionError):
-        eventually(is_gone, what, 60, 0.2)
+        eventually(is_gone, what, pause_s=0.2)
     assert not last, f"there is a {what}: {last}"
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 
+from live.patience import ANSWER_S
+
 
 def unsigned(token: str) -> str:
     """The same claims with `alg: none` and no signature."""
@@ -40,7 +42,7 @@ def raw_request(port: int, ca: Path, head: str, body: bytes = b"") -> tuple[int,
     """Status and the whole answer for a request line and headers that no client would send; `head` without the blank line."""
     context = ssl.create_default_context(cafile=str(ca))
     with (
-        socket.create_connection(("localhost", port), timeout=20) as plain,
+        socket.create_connection(("localhost", port), timeout=ANSWER_S) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as connection,
     ):
         connection.sendall(f"{head}\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n".encode() + body)

@@ -51,12 +51,12 @@ class Machine:
             self.process = self._start()
         return self.process.pid
 
-    def restarted(self, name: str, before: int, timeout_s: float) -> int:
+    def restarted(self, name: str, before: int) -> int:
         self.process.wait(10)
         assert self.pid(name) != before, f"waited for {name} again"
         return self.process.pid
 
-    def wait_until_it_answers(self, timeout_s: float) -> None: ...
+    def wait_until_it_answers(self) -> None: ...
 
     def end(self) -> None:
         self.process.kill()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from live.patience import PATIENCE_S
 from smalt import app as server
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Principal
@@ -23,7 +24,6 @@ from smalt.tracking.runs.runs import MlflowTracking
 
 HOME = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.MachineLearningServices/workspaces/{WORKSPACE}"
 OID = "00000000-0000-0000-0000-00000000000b"
-PATIENCE_S = 10.0
 
 
 class Site:
@@ -153,7 +153,7 @@ def test_what_waits_for_mlflow_leaves_arm_and_files_their_threads(site: Site, mo
 
     def busy(*_: Any) -> None:
         waiting.release()
-        assert go.wait(30)
+        assert go.wait(2 * PATIENCE_S)
         raise ArmError(503, "ServerBusy", "mlflow.db is busy")
 
     monkeypatch.setattr(MlflowTracking, "ensure_workspace", busy)
@@ -174,7 +174,7 @@ def test_what_waits_for_mlflow_leaves_arm_and_files_their_threads(site: Site, mo
                     (f"/mlflow/v1.0{HOME}/api/2.0/mlflow-artifacts/artifacts", 200),
                     (f"/history/v1.0{HOME}/runs/none", 404),
                 ):
-                    answer = await asyncio.wait_for(client.get(path, headers=site.token()), 5)
+                    answer = await asyncio.wait_for(client.get(path, headers=site.token()), PATIENCE_S)
                     assert answer.status_code == status, answer.text
             finally:
                 go.set()

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import text
 
 from fakes.platform import OWNER, WORKSPACE, Harness
+from live.patience import PATIENCE_S
 from live.postgres import Postgres
 from smalt.arm import router
 from smalt.arm.hub import Hub
@@ -27,7 +28,6 @@ from smalt.store.listener import Listener
 
 ROUNDS = 7
 AT_ONCE_S = 0.2
-PATIENCE_S = 30.0
 
 
 class Second:

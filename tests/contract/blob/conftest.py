@@ -18,6 +18,7 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from obstore.store import AzureStore, MemoryStore
 
 from fakes.objects import BUCKET
+from live.patience import PATIENCE_S
 from live.ports import await_port, free_port
 from live.s3 import BUCKET as BUCKET_OF_S3
 from live.s3 import S3, s3_server
@@ -104,11 +105,11 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     running = Announced(config)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
-    assert started.wait(20)
+    assert started.wait(PATIENCE_S)
     folder = tmp_path / "blobs/acct/data" if request.param == "folder" else None
     yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}/acct.blob.core.smalt", key, port, folder)
     running.should_exit = True
-    thread.join(20)
+    thread.join(PATIENCE_S)
     service.close()
     database.close()
 
@@ -137,7 +138,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/{ACCOUNT}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 def _install(folder: Path) -> str:

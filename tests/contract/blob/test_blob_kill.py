@@ -13,6 +13,8 @@ from pathlib import Path
 
 import httpx
 
+from live.patience import PATIENCE_S
+
 SERVER = """
 import socket, sys
 from pathlib import Path
@@ -55,7 +57,7 @@ def server(root: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
         yield process, f"http://127.0.0.1:{listener.getsockname()[1]}/acct.blob.core.smalt/data", sas
     finally:
         process.kill()
-        process.wait(20)
+        process.wait(PATIENCE_S)
         listener.close()
 
 
@@ -85,7 +87,7 @@ def test_kill_in_the_middle_of_uploads(tmp_path):
         torn = [half_a_put(url, sas, name, 4 << 20) for name in ("kept", "new")]
         assert client.get(f"{url}/kept?{sas}").content == b"before"  # the halves arrived: one process, one loop
         process.kill()
-        process.wait(20)
+        process.wait(PATIENCE_S)
         for connection in torn:
             connection.close()
     with server(tmp_path) as (_, url, sas):

@@ -119,7 +119,7 @@ def test_one_that_stays_away_ends_in_time_and_says_no_secret(faults, staging):
             began = time.monotonic()
             with pytest.raises(StoreAway) as caught:
                 act()
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 60
             assert said in str(caught.value) and SECRET not in str(caught.value) and "http" not in str(caught.value)
             assert caught.value.__cause__ is None
             answer = outage(caught.value)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from live.clients import clean_environment
+from live.patience import PATIENCE_S
 from live.platform import Platform
 from smalt.cli.shell import no_proxy, platform_environment
 from smalt.settings import Settings
@@ -64,7 +65,12 @@ def hostile(tmp_path: Path) -> dict[str, str]:
 def smalt(own: Platform, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "smalt.cli", *arguments, "--root", str(own.root)]
     return subprocess.run(
-        command, env={**clean_environment(), **variables}, capture_output=True, text=True, timeout=60, umask=0o277
+        command,
+        env={**clean_environment(), **variables},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        umask=0o277,
     )
 
 
@@ -112,7 +118,7 @@ def test_the_platforms_processes_are_as_from_a_clean_shell(own: Platform, hostil
     assert "NO_PROXY" not in own.variables
     printed = "import json, os; print(json.dumps(dict(os.environ)))"
     own.submit("seen", f"python -c '{printed}'", environmentVariables={"PYTHONDONTWRITEBYTECODE": "mine"})
-    own.wait_for("seen", "Completed", timeout_s=120)
+    own.wait_for("seen", "Completed")
     seen = json.loads(own.job_log("seen").splitlines()[-1])
     assert seen["PYTHONDONTWRITEBYTECODE"] == "mine"
     assert "PYTHONOPTIMIZE" not in seen

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from typer.testing import CliRunner, Result
 
+from live.patience import PATIENCE_S
 from live.processes import alive, any_alive
 from smalt.auth.tokens import TokenService
 from smalt.cli.commands import quickstart, up
@@ -86,7 +87,7 @@ def status(root: Path) -> tuple[int, dict[str, object]]:
     return said.exit_code, json.loads(said.stdout)
 
 
-def until(true: Callable[[], object], timeout_s: float = 10) -> None:
+def until(true: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < deadline, "it did not come true in time"
@@ -197,7 +198,7 @@ def test_a_second_up_does_nothing_and_one_for_another_port_is_refused(root: Path
 def test_of_two_at_the_same_moment_one_starts_and_the_other_finds_it_running(root: Path, port: int) -> None:
     command = [sys.executable, "-c", DRIVER, str(Path(__file__).parent), "up", "--root", str(root), "--port", str(port)]
     both = [subprocess.Popen([*command, "--detach"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = sorted(one.communicate(timeout=30)[0].splitlines()[0] for one in both)
+    said = sorted(one.communicate(timeout=PATIENCE_S)[0].splitlines()[0] for one in both)
     assert [one.returncode for one in both] == [0, 0]
     assert said == [
         f"Smalt is already running at https://localhost:{port} (nothing was done).",
@@ -285,7 +286,7 @@ def test_up_in_the_foreground_runs_until_it_is_told_to_stop(root: Path, port: in
         assert holder(root) == process.pid
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert "Smalt has stopped" in rest
     assert holder(root) is None
 

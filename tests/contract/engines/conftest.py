@@ -21,6 +21,7 @@ from fakes import ray_package
 from fakes.carriers import FolderCarrier
 from fakes.dialled import Dialled
 from fakes.refs import FINDER, ref
+from live.patience import PATIENCE_S
 from live.processes import any_alive
 from live.tools import wanting
 from smalt.agent.wire import Phase, TaskSpec, TaskState
@@ -52,7 +53,7 @@ class Changes:
             self.owners.append(owner)
             self._condition.notify_all()
 
-    def until(self, name: str, meets: Callable[[TaskState], bool], timeout_s: float = 20) -> TaskState:
+    def until(self, name: str, meets: Callable[[TaskState], bool], timeout_s: float = PATIENCE_S) -> TaskState:
         """The state once it meets; looks only when told to, so a missing call of `changed` fails the test."""
         deadline = time.monotonic() + timeout_s
         with self._condition:
@@ -64,12 +65,12 @@ class Changes:
                 if over or not self._condition.wait(deadline - time.monotonic()):
                     raise AssertionError(f"{name} is still {state}")
 
-    def told(self, owner: str, times: int = 1, timeout_s: float = 20) -> None:
+    def told(self, owner: str, times: int = 1, timeout_s: float = PATIENCE_S) -> None:
         with self._condition:
             enough = self._condition.wait_for(lambda: self.owners.count(owner) >= times, timeout_s)
             assert enough, f"of {owner} it was told {self.owners.count(owner)} times"
 
-    def ended(self, name: str, timeout_s: float = 20) -> TaskState:
+    def ended(self, name: str, timeout_s: float = PATIENCE_S) -> TaskState:
         return self.until(name, lambda state: state.phase is Phase.EXITED, timeout_s)
 
     def running(self, name: str) -> TaskState:
@@ -121,7 +122,7 @@ class LocalHarness:
         """Run a task to its end: the last state, and its log."""
         task = self.task(name, **values)
         self.engine.ensure(task)
-        state = self.changes.ended(name, 60)
+        state = self.changes.ended(name)
         log = Path(task.log.name)
         return state, log.read_text() if log.exists() else ""
 

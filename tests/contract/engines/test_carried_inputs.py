@@ -14,6 +14,7 @@ import pytest
 
 from fakes.refs import ref
 from live.files import files_below
+from live.patience import PATIENCE_S
 from smalt.agent.wire import InputSpec, Outcome, OutputSpec, Phase, Probe, Ref, ServerSpec
 from smalt.arm.errors import ArmError
 from smalt.engines.local.carry import fetch
@@ -61,17 +62,15 @@ def test_many_tasks_at_once_fetch_each_blob_once(carried: Any, data: Path) -> No
     for task in tasks:
         carried.engine.ensure(task)
     for task in tasks:
-        assert carried.changes.ended(task.name, 60).exit_code == 0
+        assert carried.changes.ended(task.name).exit_code == 0
         assert Path(task.log.name).read_text() == "1,2\n3,4\n"
     assert carried.carrier.calls["fetch"] == 2
 
 
 def test_ensure_returns_while_the_store_hangs(carried: Any, data: Path) -> None:
     hanging = carried.carrier.hangs("fetch")
-    begun = time.monotonic()
     carried.engine.ensure(carried.task("t", **reads(data)))
-    assert time.monotonic() - begun < 1
-    assert hanging.wait(10)
+    assert hanging.wait(PATIENCE_S)
     state = carried.engine.observe("t")
     assert (state.phase, state.agent_pid) == (Phase.PREPARING, 0)
     carried.carrier.heal()
@@ -82,7 +81,7 @@ def test_ensure_returns_while_the_store_hangs(carried: Any, data: Path) -> None:
 def test_a_stop_ends_it_while_the_store_hangs(carried: Any, data: Path, call: str) -> None:
     hanging = carried.carrier.hangs(call)
     carried.engine.ensure(carried.task("t", **reads(data)))
-    assert hanging.wait(10)
+    assert hanging.wait(PATIENCE_S)
     carried.engine.stop("t", 30)
     state = carried.changes.ended("t")
     assert (state.outcome, state.started_at) == (Outcome.STOPPED, 0)
@@ -101,7 +100,7 @@ def test_a_newer_fence_is_kept_while_it_is_fetched(carried: Any, data: Path) -> 
     hanging = carried.carrier.hangs("fetch")
     task = carried.task("t", fence=3, **reads(data))
     carried.engine.ensure(task)
-    assert hanging.wait(10)
+    assert hanging.wait(PATIENCE_S)
     with pytest.raises(ValueError, match="fence 2 is older than 3"):
         carried.engine.ensure(type(task)(**{**task.__dict__, "fence": 2}))
     carried.engine.ensure(task)
@@ -113,7 +112,7 @@ def test_what_is_removed_while_it_is_fetched_never_starts(carried: Any, data: Pa
     hanging = carried.carrier.hangs("fetch")
     values = reads(data) | {"command": f"echo old >> '{carried.starts}'"}
     carried.engine.ensure(carried.task("t", **values))
-    assert hanging.wait(10)
+    assert hanging.wait(PATIENCE_S)
     carried.engine.remove("t")
     assert carried.engine.observe("t") is None and not carried.folder("t").exists()
     carried.engine.ensure(carried.task("t", command=f"echo new >> '{carried.starts}'"))
@@ -349,7 +348,7 @@ def test_nothing_runs_where_no_task_does(carried: Any, data: Path) -> None:
     assert carried.carrier.calls.total() == calls
 
 
-def wait(holds: Callable[[], bool], what: str, timeout_s: float = 10) -> None:
+def wait(holds: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():
         assert time.monotonic() < deadline, f"waited for {what}"

@@ -65,7 +65,7 @@ def test_stop_kills_after_the_grace(local: Any) -> None:
     local.engine.stop("t", 300)
     local.engine.stop("t", 0.5)
     state = local.changes.ended("t")
-    assert 0.5 <= time.monotonic() - before < 5
+    assert 0.5 <= time.monotonic() - before < 60
     assert (state.outcome, state.exit_code) == (Outcome.STOPPED, 137)
 
 
@@ -85,7 +85,9 @@ def test_stop_breaks_off_a_long_preparation(local: Any, tmp_path: Path) -> None:
         (source / f"{index}").write_bytes(b"x" * 65536)
     task = local.task("t", command="sleep 300", inputs=[InputSpec("d", "uri_folder", "download", source=ref(source))])
     local.engine.ensure(task)
-    eventually(lambda: (state := local.engine.observe("t")) is not None and state.agent_pid > 0, "an agent", 10, 0.001)
+    eventually(
+        lambda: (state := local.engine.observe("t")) is not None and state.agent_pid > 0, "an agent", pause_s=0.001
+    )
     local.engine.stop("t", 30)
     state = local.changes.ended("t")
     assert state.outcome is Outcome.STOPPED
@@ -96,7 +98,7 @@ def test_timeout(local: Any) -> None:
     state, log = local.run(command="echo up; sleep 300", timeout_s=1.5, grace_s=5)
     assert state.outcome is Outcome.TIMEOUT
     assert "limit of 1.5 s" in state.error
-    assert 1.5 <= state.ended_at - state.started_at < 5
+    assert 1.5 <= state.ended_at - state.started_at < 60
     assert log == "up\n"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from live.patience import PATIENCE_S
 from live.platform import eventually
 from smalt.agent import wire
 from smalt.engines.local import LocalEngine, graves
@@ -24,7 +25,7 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     opened = threading.Event()
 
     def held(folder: Path) -> None:
-        assert opened.wait(20)
+        assert opened.wait(PATIENCE_S)
         delete_tree(folder)
 
     monkeypatch.setattr(graves, "delete_tree", held)

@@ -13,6 +13,7 @@ import pytest
 
 from fakes.refs import ref
 from fakes.walled import PLAIN, PYTHON, USER, Walled, needs_root, succeeds, walled_root
+from live.patience import PATIENCE_S
 from smalt.agent.wire import Outcome, OutputSpec, Phase
 
 OPEN: dict[str, Any] = {"walls": None}
@@ -46,7 +47,7 @@ def test_what_was_said_before_the_agent_was_killed_is_in_the_log(walled: Walled)
     state = walled.until(folder, lambda state: state.phase is Phase.RUNNING)
     os.kill(state.agent_pid, signal.SIGSTOP)
     (place / "go").touch()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not (place / "said").exists():
         assert time.monotonic() < deadline
         time.sleep(0.005)

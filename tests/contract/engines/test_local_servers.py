@@ -14,6 +14,7 @@ import pytest
 
 from fakes.carriers import BOTH
 from fakes.refs import FINDER, ref
+from live.patience import ANSWER_S
 from live.platform import eventually
 from smalt.agent.wire import Address, Outcome, Probe, ServerSpec
 from smalt.engines.local import LocalEngine
@@ -38,7 +39,7 @@ def run(data):
 
 class Line(http.client.HTTPConnection):
     def __init__(self, address: Address) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=ANSWER_S)
         self._address = address
 
     def connect(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from live.patience import PATIENCE_S
 from live.processes import any_alive
 from smalt.agent.wire import Outcome, Phase, TaskState
 from smalt.engines.local import LocalEngine
@@ -45,7 +46,7 @@ def test_a_running_task_is_seen_with_all_its_processes_and_their_memory(local: A
     assert one.rss_bytes == pytest.approx(wanted, rel=0.5)
     local.engine.stop("t", 0)
     local.changes.ended("t")
-    psutil.wait_procs(processes, timeout=20)
+    psutil.wait_procs(processes, timeout=PATIENCE_S)
     assert running_tasks(local.settings) == []
 
 
@@ -54,8 +55,8 @@ def test_polite_tasks_end_at_once_and_are_lost(local: Any) -> None:
     started(local, "b", "sleep 61 & echo up; wait")
     pids = [pid for one in running_tasks(local.settings) for pid in one.pids]
     began = time.monotonic()
-    assert end_tasks(local.settings, grace_s=30) == []
-    assert time.monotonic() - began < 15
+    assert end_tasks(local.settings, grace_s=600) == []
+    assert time.monotonic() - began < 60
     assert any_alive(pids) == []
     for name in "ab":
         state = LocalEngine(local.settings).observe(name)

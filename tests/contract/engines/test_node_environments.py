@@ -19,6 +19,7 @@ from fakes.dialled import COMPUTE
 from fakes.refs import ref
 from fakes.wheels import make_wheel
 from live.files import files_below
+from live.patience import PATIENCE_S
 from smalt.agent.wire import Outcome, Ref, TaskSpec
 from smalt.arm.outage import StoreAway
 from smalt.arm.ports import EnvironmentSpec
@@ -73,7 +74,7 @@ def test_what_one_machine_has_built_the_next_fetches(remote: Any, task: Any, whe
     first = task("one")
     remote.engine.ensure(first)
     assert remote.changes.ended("one", 60).exit_code == 0
-    remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)), 60)
+    remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)))
     for file in wheels.iterdir():
         file.unlink()
     remote.dialled.join("far-2", "127.0.0.1")
@@ -92,7 +93,7 @@ def test_where_the_store_has_lost_it_the_next_builds(remote: Any, task: Any) -> 
     first = task("one")
     remote.engine.ensure(first)
     assert remote.changes.ended("one", 60).exit_code == 0
-    remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)), 60)
+    remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)))
     (stored,) = packed(remote)
     data = bytearray(stored.read_bytes())
     data[len(data) // 2] ^= 1
@@ -100,7 +101,7 @@ def test_where_the_store_has_lost_it_the_next_builds(remote: Any, task: Any) -> 
     remote.dialled.join("far-2", "127.0.0.1")
     remote.engine.ensure(task("two", "far-2"))
     assert remote.changes.ended("two", 60).exit_code == 0
-    remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)), 60)
+    remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(first)))
     (again,) = packed(remote)
     assert again.read_bytes() != bytes(data), "what is torn is forgotten, and the next is stored"
 
@@ -168,7 +169,7 @@ def test_a_task_has_not_ended_before_the_platform_knows_its_versions(remote: Any
 
     monkeypatch.setattr(remote.dialled.own, "store", store)
     remote.engine.ensure(task("one", command="true"))
-    remote.changes.until("one", lambda state: state.phase == "finalizing", 60)
+    remote.changes.until("one", lambda state: state.phase == "finalizing")
     assert remote.engine.observe("one").outcome is None
     away[0] = False
     assert remote.changes.ended("one", 60).outcome is Outcome.EXITED and len(told) > 1
@@ -303,12 +304,12 @@ def test_what_is_fetched_for_nobody_does_not_stay(remote: Any, task: Any, monkey
 
     def opened(pack: Pack) -> Any:
         asked.set()
-        assert go_on.wait(30)
+        assert go_on.wait(PATIENCE_S)
         return Other(), hashlib.sha256(bytes(Other.size)).hexdigest()
 
     monkeypatch.setattr(remote.dialled.packs, "open", opened)
     remote.engine.ensure(task("one"))
-    assert asked.wait(30)
+    assert asked.wait(PATIENCE_S)
     remote.engine.stop("one", 0)
     assert remote.changes.ended("one", 60).outcome is Outcome.STOPPED
     go_on.set()

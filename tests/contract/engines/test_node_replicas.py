@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from live.patience import ANSWER_S
 from smalt.agent.wire import Address, Phase, Probe, TaskState
 from smalt.auth.certificates import gateway_context
 from smalt.engines.remote import RemoteEngine
@@ -46,7 +47,7 @@ class _To(HTTPSConnection):
     """A connection to where an address leads, by its name."""
 
     def __init__(self, address: Address, context: ssl.SSLContext) -> None:
-        super().__init__(address.name, timeout=5, context=context)
+        super().__init__(address.name, timeout=ANSWER_S, context=context)
         self._to, self._context_used = (address.host, address.port), context
 
     def connect(self) -> None:

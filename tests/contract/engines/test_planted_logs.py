@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fakes.refs import ref
+from live.patience import PATIENCE_S
 from live.platform import eventually
 from smalt.agent.wire import InputSpec, Outcome, Phase, TaskSpec
 from smalt.engines.local.carry.mirror import Mirror
@@ -164,7 +165,7 @@ def test_a_log_that_is_planted_while_its_task_waits(carried: Any, outside: Outsi
     )
     hanging = carried.carrier.hangs("fetch")
     carried.engine.ensure(task)
-    assert hanging.wait(20)
+    assert hanging.wait(PATIENCE_S)
     outside.plant(how, Mirror(carried.folder("t")).path_of(task.log))
     carried.carrier.heal()
     state = carried.changes.ended("t")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from live.patience import PATIENCE_S
 from live.platform import eventually
 from live.processes import alive
 from smalt.cli import ray_head
@@ -139,7 +140,7 @@ def test_after_a_kill_all_that_it_left_is_ended_and_another_starts(kept: Kept, n
     running(node, "t")
     kept.forget()
     os.kill(pid, signal.SIGKILL)
-    assert kept.keeper is not None and kept.keeper.wait(20) == 1
+    assert kept.keeper is not None and kept.keeper.wait(PATIENCE_S) == 1
     assert not gone(first["child"]) and running_tasks(node.settings)
     kept.start()
     second = kept.told()

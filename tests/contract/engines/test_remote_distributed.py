@@ -40,7 +40,7 @@ def gang(
         )
         remote.engine.ensure(task)
     if distribution["distributionType"] == "Ray":  # as the job that sees it does
-        remote.changes.until("n0", lambda state: state.done, 110)
+        remote.changes.until("n0", lambda state: state.done)
         for number in range(2):
             remote.engine.stop(f"n{number}", 5)
     ended = [remote.changes.ended(f"n{number}", 110) for number in range(2)]

@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from fakes.dialled import begun
+from live.patience import PATIENCE_S
 from smalt.agent.wire import Outcome, Phase
 from smalt.engines.remote import RemoteEngine, engine
 from smalt.engines.remote.messages import PREFIX, SESSION_HEADER, Reports
@@ -217,7 +218,7 @@ def test_who_is_silent_for_too_long_has_lost_its_tasks_and_ends_them_when_it_is_
     remote.changes.owners.clear()
     remote.dialled.remote._lost_after_s = 1.0  # not before: on a slow machine, a node that is there may be so silent
     remote.dialled.remote._look_again.set()
-    remote.changes.told("/owner/one", timeout_s=10)  # by the clock alone: nobody looks
+    remote.changes.told("/owner/one")  # by the clock alone: nobody looks
     state = remote.engine.observe("one")
     assert state.outcome is Outcome.LOST and "has not been heard of" in state.error
     assert remote.processes("one"), "nobody is there to tell it"
@@ -243,7 +244,7 @@ def test_a_token_that_is_taken_back_opens_nothing(remote: Any) -> None:
     remote.dialled.remote.look()
     state = remote.changes.ended("one")
     assert state.outcome is Outcome.LOST and "was removed" in state.error
-    assert remote.dialled.revoked.wait(10)
+    assert remote.dialled.revoked.wait(PATIENCE_S)
     remote.dialled.until(lambda: not remote.processes("one"))
     lost = remote.task("later")
     remote.engine.ensure(lost)

@@ -137,7 +137,7 @@ def test_a_program_that_takes_no_connections_is_given_up_soon(walled: Walled) ->
         while len(lines) < 10:
             lines.append(reach(folder, port))
             begun = time.monotonic()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 60
     for one in lines:
         one.close()
     end(walled, folder, pid)

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from live.patience import PATIENCE_S
 from smalt.agent.walled import WALLS
 from smalt.arm.ports import EnvironmentPlan, EnvironmentSpec
 from smalt.engines.local.isolation import Walling
@@ -281,7 +282,7 @@ def running(folder: Path) -> list[str]:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)

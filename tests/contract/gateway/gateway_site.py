@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from live.patience import PATIENCE_S
 from live.ports import free_port
 from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
@@ -96,7 +97,7 @@ class Site:
         began = time.perf_counter()
         with (self.settings.root / "envoy.log").open("ab") as log:
             self.envoy = subprocess.Popen(self.gateway.command(), stdout=log, stderr=log)
-        wait(self.listening, 10)
+        wait(self.listening)
         return time.perf_counter() - began
 
     def listening(self) -> bool:
@@ -133,7 +134,7 @@ class Site:
     def put(self, *endpoints: EndpointRoute) -> str:
         """Apply, and wait until requests follow."""
         version = self.gateway.apply(endpoints)
-        wait(lambda: self.gateway.in_force(version), 10)
+        wait(lambda: self.gateway.in_force(version))
         return version
 
     def client(self) -> Client:
@@ -175,7 +176,7 @@ class Load:
     def more(self, count: int) -> None:
         """Wait until `count` further answers have come."""
         goal = len(self.answers) + count
-        wait(lambda: len(self.answers) >= goal, 30)
+        wait(lambda: len(self.answers) >= goal)
 
     def failures(self) -> list[tuple[int, str]]:
         return [one for one in self.answers if one[0] != 200]
@@ -191,7 +192,7 @@ class Load:
         client.close()
 
 
-def wait(condition: Callable[[], bool], seconds: float) -> None:
+def wait(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     """Until `condition` holds; an AssertionError after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()

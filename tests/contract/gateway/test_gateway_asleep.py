@@ -43,8 +43,8 @@ def test_requests_in_flight_are_counted_until_they_are_answered(site: Site) -> N
     clients = [threading.Thread(target=lambda: site.client().score("busy", "/score?hold=1")) for _ in range(3)]
     for one in clients:
         one.start()
-    wait(lambda: site.gateway.in_flight().get(("busy", "blue"), 0) == 3, 10)
+    wait(lambda: site.gateway.in_flight().get(("busy", "blue"), 0) == 3)
     assert site.client().score("busy", "/release").status == 200
     for one in clients:
         one.join()
-    wait(lambda: site.gateway.in_flight().get(("busy", "blue"), 0) == 0, 10)
+    wait(lambda: site.gateway.in_flight().get(("busy", "blue"), 0) == 0)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from gateway_site import Load, Site, endpoint, wait
 
+from live.patience import PATIENCE_S
 from live.ports import free_port
 from smalt.agent.wire import Address
 from smalt.arm.errors import ArmError
@@ -111,7 +112,7 @@ def test_deployments_come_and_go_without_a_lost_request_and_leave_no_cluster_beh
             site.put(endpoint("come", {"blue": 100}, {"blue": [blue]}))
         load.more(10)
     assert load.failures() == []
-    wait(lambda: cluster_names(site) == {"server", "services", "come/blue"}, 20)
+    wait(lambda: cluster_names(site) == {"server", "services", "come/blue"})
 
 
 def test_a_killed_replica_loses_no_request(site: Site) -> None:
@@ -123,10 +124,10 @@ def test_a_killed_replica_loses_no_request(site: Site) -> None:
         victim.kill()
         load.more(200)
     assert load.failures() == []
-    wait(lambda: out_of_rotation(site, f"pair/blue::{goes.path}"), 10)
+    wait(lambda: out_of_rotation(site, f"pair/blue::{goes.path}"))
     site.spawn(goes, "goes-again")
     client = site.client()
-    wait(lambda: client.score("pair").json["name"] == "goes-again", 10)
+    wait(lambda: client.score("pair").json["name"] == "goes-again")
     client.close()
 
 
@@ -140,7 +141,7 @@ def test_a_new_deployment_gets_no_request_before_it_is_healthy(site: Site) -> No
         assert not site.gateway.in_force(version)
         assert client.score("late").headers["azureml-model-deployment"] == "blue"
     site.spawn(late, "late")
-    wait(lambda: site.gateway.in_force(version), 20)
+    wait(lambda: site.gateway.in_force(version))
     assert client.score("late").json["name"] == "late"
     client.close()
 
@@ -215,7 +216,7 @@ def test_a_restart_of_the_server_is_waited_for(site: Site) -> None:
     waiting.join(1.0)
     assert statuses == []  # held, not refused
     site.server()
-    waiting.join(10)
+    waiting.join(PATIENCE_S)
     assert statuses == [200]
     client.close()
 
@@ -228,10 +229,10 @@ def test_a_server_that_stays_away_is_a_503_that_clients_retry(site: Site) -> Non
     site.settings.server_socket.unlink(missing_ok=True)
     client = site.client()
     began = time.monotonic()
-    answer = client.ask("GET", "/subscriptions/x", timeout=60)
+    answer = client.ask("GET", "/subscriptions/x", timeout=PATIENCE_S)
     assert answer.status == 503 and answer.headers["retry-after"] == "1"
     assert answer.json["error"]["code"] == "ServiceUnavailable"
-    assert 5 < time.monotonic() - began < 45
+    assert time.monotonic() - began > 5
     refused = client.ask("POST", "/endpoints/nobody/score", b"x" * (64 << 10))
     assert refused.status == 404 and refused.json["error"]["code"] == "EndpointNotFound"
     client.close()
@@ -252,7 +253,7 @@ def test_a_killed_envoy_is_back_within_a_second_with_the_same_configuration(site
     assert min(took) < 1.0, took
     client = site.client()
     assert client.score("again").json["name"] == "again"
-    wait(lambda: site.gateway.in_force(version), 20)
+    wait(lambda: site.gateway.in_force(version))
     assert snapshot(site) == before
     client.close()
 
@@ -263,7 +264,7 @@ def test_what_is_applied_while_envoy_is_down_is_served_when_it_is_back(site: Sit
     version = site.gateway.apply([endpoint("down", {"blue": 100}, {"blue": [blue]})])
     assert not site.gateway.in_force(version)
     site.start_envoy()
-    wait(lambda: site.gateway.in_force(version), 20)
+    wait(lambda: site.gateway.in_force(version))
     client = site.client()
     assert client.score("down").json["name"] == "down"
     client.close()
@@ -276,7 +277,7 @@ def test_a_renewed_certificate_is_taken_over_without_a_restart(site: Site) -> No
     before = shown()
     (site.settings.tls / "server.pem").unlink()
     assert ensure_certificates(site.settings).renewed
-    wait(lambda: shown() != before, 20)
+    wait(lambda: shown() != before)
     assert shown() == (site.settings.tls / "server.pem").read_text()
 
 
@@ -288,7 +289,7 @@ def test_a_second_platform_on_the_same_port_is_refused_and_says_why(site: Site, 
     second.gateway.write_bootstrap()
     try:
         second.start_envoy()  # the port answers, because the first has it
-        wait(lambda: second.gateway.refusals() != [], 20)
+        wait(lambda: second.gateway.refusals() != [])
         assert any("in use" in one for one in second.gateway.refusals())
         assert not second.gateway.listening()
         assert site.gateway.listening() and site.gateway.refusals() == []

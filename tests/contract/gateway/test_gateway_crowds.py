@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 from gateway_site import Site, standing, wait
 
+from live.patience import ANSWER_S
 from smalt.gateway.crowds import Room
 
 ROOM = Room(320)
@@ -37,7 +38,7 @@ def context(site: Site) -> ssl.SSLContext:
 
 
 def plain(site: Site, source: str) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", site.settings.port), timeout=5, source_address=(source, 0))
+    return socket.create_connection(("127.0.0.1", site.settings.port), timeout=ANSWER_S, source_address=(source, 0))
 
 
 def silent(site: Site, source: str, count: int) -> list[ssl.SSLSocket]:
@@ -52,7 +53,7 @@ def silent(site: Site, source: str, count: int) -> list[ssl.SSLSocket]:
 def kept(site: Site, source: str) -> http.client.HTTPSConnection:
     """A connection that has asked once, and may ask again."""
     made = http.client.HTTPSConnection(
-        "127.0.0.1", site.settings.port, context=context(site), timeout=5, source_address=(source, 0)
+        "127.0.0.1", site.settings.port, context=context(site), timeout=ANSWER_S, source_address=(source, 0)
     )
     made.connect()
     return made
@@ -78,9 +79,9 @@ def served(site: Site, source: str) -> bool:
 def test_a_crowd_keeps_nobody_out(site: Site, handshake: bool) -> None:
     crowd = silent(site, CROWD, ROOM.total) if handshake else [plain(site, CROWD) for _ in range(ROOM.total)]
     assert len(crowd) > ROOM.crowd
-    wait(lambda: served(site, OTHER), 30)
-    wait(lambda: len(silent(site, CROWD, ROOM.total)) <= ROOM.bound, 30)
-    wait(lambda: served(site, OTHER), 30)
+    wait(lambda: served(site, OTHER))
+    wait(lambda: len(silent(site, CROWD, ROOM.total)) <= ROOM.bound)
+    wait(lambda: served(site, OTHER))
     for one in crowd:
         one.close()
 
@@ -89,7 +90,7 @@ def test_many_who_share_an_address_go_on_and_so_does_who_was_there(site: Site) -
     there = [kept(site, NAT) for _ in range(ROOM.crowd - 5)]
     assert {asks(one) for one in there} == {200}
     crowd = [kept(site, CROWD) for _ in range(ROOM.crowd + 1)]
-    wait(lambda: len(silent(site, CROWD, ROOM.crowd)) <= ROOM.bound, 30)
+    wait(lambda: len(silent(site, CROWD, ROOM.crowd)) <= ROOM.bound)
     assert {asks(one) for one in [*there, *crowd]} == {200}
     assert served(site, NAT)
     for one in [*there, *crowd]:

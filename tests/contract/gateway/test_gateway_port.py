@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from gateway_site import Site, wait
 
+from live.patience import ANSWER_S
 from live.ports import free_port
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
@@ -92,7 +93,7 @@ def test_envoy_is_killed_again_and_again_and_nobody_is_refused(site: HeldSite) -
     def connect() -> None:
         while not stop.is_set():
             try:
-                line = socket.create_connection(("127.0.0.1", site.settings.port), timeout=20)
+                line = socket.create_connection(("127.0.0.1", site.settings.port), timeout=ANSWER_S)
             except OSError as error:
                 found[type(error).__name__] += 1
                 continue
@@ -112,7 +113,7 @@ def test_envoy_is_killed_again_and_again_and_nobody_is_refused(site: HeldSite) -
             before = found["answered"]
             site.kill()
             site.start()
-            wait(lambda before=before: found["answered"] > before, 20)
+            wait(lambda before=before: found["answered"] > before)
     finally:
         stop.set()
         for client in clients:
@@ -124,7 +125,7 @@ def test_a_connection_that_came_while_nothing_ran_is_answered(site: HeldSite) ->
     site.kill()
     assert port_holder.holds(*site.held)
     context = ssl.create_default_context(cafile=str(site.settings.tls / "ca.pem"))
-    with socket.create_connection(("127.0.0.1", site.settings.port), timeout=20) as waiting:
+    with socket.create_connection(("127.0.0.1", site.settings.port), timeout=ANSWER_S) as waiting:
         site.start()
         with context.wrap_socket(waiting, server_hostname="localhost") as secure:
             secure.sendall(b"GET /x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
@@ -135,7 +136,7 @@ def test_dismissed_it_frees_the_port(site: HeldSite) -> None:
     site.kill()
     port_holder.dismiss(site.settings.run)
     assert not port_holder.holds(*site.held)
-    wait(lambda: not site.listening(), 20)
+    wait(lambda: not site.listening())
     port_holder.dismiss(site.settings.run)  # again: nothing to do
 
 
@@ -144,7 +145,7 @@ def test_without_a_holder_and_with_another_protocol_envoy_opens_the_port_itself(
 ) -> None:
     port_holder.dismiss(site.settings.run)
     site.kill()
-    wait(lambda: not site.listening(), 20)
+    wait(lambda: not site.listening())
     monkeypatch.setattr(sys.modules[__name__], "version", lambda: "12.104")
     site.start()
     assert site.listening() and not port_holder.holds(*site.held)
@@ -155,6 +156,6 @@ def test_a_holder_that_was_killed_is_replaced_with_the_next_envoy(site: HeldSite
     subprocess.run(["kill", "-KILL", *found.stdout.split()], check=True)
     assert site.listening()  # Envoy has the socket too
     site.kill()
-    wait(lambda: not site.listening(), 20)
+    wait(lambda: not site.listening())
     site.start()
     assert port_holder.holds(*site.held)

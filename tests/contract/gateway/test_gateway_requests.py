@@ -19,6 +19,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 from live.files import files_below
+from live.patience import ANSWER_S
 from smalt.arm.ids import workspace_id
 from smalt.arm.ports import DeploymentRoute, EndpointRoute, Principal
 from smalt.settings import TENANT
@@ -232,7 +233,7 @@ def test_more_than_can_wait_is_429_and_what_waits_is_answered(serving: Site, cli
     threads = [threading.Thread(target=ask) for _ in range(101)]
     for thread in threads:
         thread.start()
-    wait(lambda: "upstream_rq_active: 101" in serving.stat("cluster.narrow/blue/.*upstream_rq_active"), 30)
+    wait(lambda: "upstream_rq_active: 101" in serving.stat("cluster.narrow/blue/.*upstream_rq_active"))
     refused = client.score("narrow")
     assert refused.status == 429 and refused.json["error"]["code"] == "TooManyRequests"
     assert refused.headers["retry-after"] == "1"
@@ -269,7 +270,7 @@ def test_http2_is_offered(serving: Site) -> None:
     url = f"{serving.settings.url}/x"
     bundle = str(serving.settings.tls / "ca.pem")
     asked = ["curl", "-s", "--http2", "--cacert", bundle, "-o", os.devnull, "-w", "%{http_version} %{http_code}", url]
-    assert subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout == "2 200"
+    assert subprocess.run(asked, capture_output=True, text=True, timeout=ANSWER_S, check=True).stdout == "2 200"
 
 
 def test_a_large_upload_streams_through_without_being_held(serving: Site) -> None:
@@ -295,7 +296,7 @@ def test_nothing_secret_is_logged_or_shown(serving: Site, client: Client) -> Non
     client.score("split", "/score?sig=QUERYSECRET")
     client.ask("GET", "/login?code=QUERYSECRET")
     log = serving.settings.logs / "access.log"
-    wait(lambda: '"/login"' in log.read_text(), 15)
+    wait(lambda: '"/login"' in log.read_text())
     written = log.read_text()
     for secret in (KEY, OTHER_KEY, token, token.split(".")[2], "QUERYSECRET"):
         assert secret not in written

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from gateway_site import KEY, Site, endpoint
 
+from live.patience import ANSWER_S
 from live.ports import free_port
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
@@ -53,7 +54,7 @@ def site() -> Iterator[Site]:
 
 def line(site: Site) -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=str(site.settings.tls / "ca.pem"))
-    plain = socket.create_connection(("127.0.0.1", site.settings.port), timeout=15)
+    plain = socket.create_connection(("127.0.0.1", site.settings.port), timeout=ANSWER_S)
     return context.wrap_socket(plain, server_hostname="localhost")
 
 
@@ -67,10 +68,8 @@ def begin(site: Site, path: str, *headers: str, length: int = 100) -> ssl.SSLSoc
 
 def test_a_connection_that_asks_nothing_is_closed(site: Site) -> None:
     silent = [line(site) for _ in range(300)]
-    began = time.monotonic()
     assert site.client().score("ep").status == 200
     assert {one.recv(1) for one in silent} == {b""}
-    assert time.monotonic() - began < 10
     for one in silent:
         one.close()
 
@@ -80,7 +79,7 @@ def test_half_a_body_without_a_token_is_a_408(site: Site, path: str) -> None:
     with begin(site, path) as half:
         began = time.monotonic()
         assert half.recv(12).endswith(b" 408")
-        assert ANONYMOUS_S / 2 < time.monotonic() - began < 10
+        assert time.monotonic() - began > ANONYMOUS_S / 2
 
 
 def test_a_header_does_not_hold_the_place_where_no_token_is_asked_for(site: Site) -> None:

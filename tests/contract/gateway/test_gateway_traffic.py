@@ -33,7 +33,7 @@ def test_answers_are_counted_by_deployment_class_and_time(site: Site) -> None:
     for _ in range(20):
         assert client.score("counted").status == 200
     assert only(site, "counted").codes == {"200": 20}
-    wait(lambda: sum(only(site, "counted").buckets.values()) == 20, 10)
+    wait(lambda: sum(only(site, "counted").buckets.values()) == 20)
     process, found = site.gateway.traffic()
     (make,) = found["counted", "blue"]
     one = only(site, "counted")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from live.patience import ANSWER_S, PATIENCE_S
 from live.ports import free_port
 
 SERVE = Path(__file__).parents[3] / "src" / "smalt" / "agent" / "inject" / "serve.py"
@@ -56,7 +57,7 @@ class Running:
     log: Path
 
     def ask(self, method: str, path: str, body: bytes | str | None = None, headers: dict | None = None) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_S)
         try:
             connection.request(method, path, body=body, headers=headers or {})
             response = connection.getresponse()
@@ -106,7 +107,7 @@ def stop(process: subprocess.Popen) -> None:
             process.wait()
 
 
-def wait_until_healthy(running: Running, seconds: float = 60) -> None:
+def wait_until_healthy(running: Running, seconds: float = PATIENCE_S) -> None:
     end = time.monotonic() + seconds
     while True:
         if running.process.poll() is not None or time.monotonic() > end:

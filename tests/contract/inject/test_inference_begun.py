@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from live.inference import Server, server
+from live.patience import PATIENCE_S
 from live.platform import eventually
 from smalt.agent.linux import readable
 
@@ -48,7 +49,7 @@ def test_a_request_of_the_gateway_is_told_of_once_the_model_has_it_and_not_befor
             first.post({"wait": str(gate)}, PROXIED)
             assert first.until(BEGUN) == BEGUN
             second.post({"wait": str(gate)}, PROXIED)
-            eventually(lambda: b"in_flight 2" in one.ask("GET", "/metrics")[1], "the second request", 10, 0.01)
+            eventually(lambda: b"in_flight 2" in one.ask("GET", "/metrics")[1], "the second request", pause_s=0.01)
             assert second.silent()
             gate.touch()
             for line in (first, second):
@@ -64,7 +65,7 @@ def test_a_call_that_ends_the_process_was_told_of(tmp_path: Path) -> None:
         with Line(one) as line:
             line.post({"die": 1}, PROXIED)
             assert line.until(b"never") == BEGUN
-        assert one.process.wait(10) == 7
+        assert one.process.wait(PATIENCE_S) == 7
 
 
 @pytest.mark.parametrize(("headers", "version"), [((), "1.1"), ((PROXIED,), "1.0")])

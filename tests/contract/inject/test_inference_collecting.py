@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from live.inference import Server, server
+from live.patience import PATIENCE_S
 
 COLLECTING = """
 import json, os, types
@@ -61,7 +62,7 @@ def lines(folder: Path, name: str) -> list[dict]:
 
 def stopped(one: Server) -> None:
     one.process.send_signal(signal.SIGTERM)
-    assert one.process.wait(30) == 0, one.errors()
+    assert one.process.wait(PATIENCE_S) == 0, one.errors()
 
 
 def post_all(one: Server, bodies: list[dict]) -> list[tuple[int, bytes]]:
@@ -109,7 +110,7 @@ def test_a_collection_that_the_deployment_does_not_have_is_the_packages_error(
     serving_python: Path, tmp_path: Path
 ) -> None:
     with server(tmp_path, COLLECTING, str(serving_python), collector=collector(tmp_path, "model_inputs")) as one:
-        assert one.process.wait(30) == 3
+        assert one.process.wait(PATIENCE_S) == 3
         assert "collection model_outputs is not enabled" in one.errors()
 
 

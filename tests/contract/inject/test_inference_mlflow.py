@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from live.patience import PATIENCE_S
+
 from .conftest import Running, our_server  # pyright: ignore
 
 NAMES = ["tenure", "monthly", "calls", "late"]
@@ -265,7 +267,7 @@ def test_one_bad_row_does_not_spoil_the_others(numbers: Running) -> None:
 
 def collected(running: Running, correlation: str) -> tuple[list, list]:
     """What was collected of one request's rows and answers, once it is there."""
-    end, found = time.monotonic() + 10, dict[str, list]()
+    end, found = time.monotonic() + PATIENCE_S, dict[str, list]()
     while len(found) < 2:
         assert time.monotonic() < end, f"only {found.keys()} of {correlation}"
         time.sleep(0.01)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from live.inference import Unix, server
+from live.patience import PATIENCE_S
 from smalt.agent.wire import Address
 from smalt.metrics import scrape
 
@@ -52,7 +53,7 @@ def test_what_it_counts_of_itself_is_taken_over(tmp_path: Path) -> None:
             time.sleep(0.01)
         gate.touch()
         for thread in asking:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         said = scrape.ask({"": Address(f"unix:{one.socket}")})[""]
         new = {key.name: point for key, point in scrape.points("", said.counters)}
         assert abs(float(said.began) - time.time()) < 30 and said.in_flight == 0
@@ -97,7 +98,7 @@ def test_a_script_that_does_not_load_ends_the_process_with_the_reason_last(
     tmp_path: Path, script: str, last: str
 ) -> None:
     with server(tmp_path, script) as one:
-        assert one.process.wait(20) == 3
+        assert one.process.wait(PATIENCE_S) == 3
         assert one.errors().rstrip().splitlines()[-1].endswith(last)
         if "init():\n    raise" in script:
             assert 'score.py", line 2, in init' in one.errors()
@@ -125,10 +126,10 @@ def run(raw_data):
 
 
 def test_sigterm_while_loading_ends_at_once(tmp_path: Path) -> None:
-    with server(tmp_path, "import time\ndef init(): time.sleep(60)\ndef run(x): pass\n") as one:
+    with server(tmp_path, "import time\ndef init(): time.sleep(600)\ndef run(x): pass\n") as one:
         one.until(503)
         one.process.terminate()
-        assert one.process.wait(5) == 0
+        assert one.process.wait(PATIENCE_S) == 0
 
 
 def test_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
@@ -147,16 +148,16 @@ def test_sigterm_finishes_what_is_in_flight(tmp_path: Path) -> None:
         while b"in_flight 2" not in one.ask("GET", "/metrics")[1]:
             time.sleep(0.01)
         one.process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 5
+        end = time.monotonic() + PATIENCE_S
         while one.socket.exists() and time.monotonic() < end:
             time.sleep(0.01)
         assert not one.socket.exists(), "the socket goes first"
         assert one.process.poll() is None
         gate.touch()
         for thread in asking:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         assert [status for status, _ in answers] == [200, 200]
-        assert one.process.wait(10) == 0
+        assert one.process.wait(PATIENCE_S) == 0
         with pytest.raises(OSError):
             Unix(one.socket).connect()
 
@@ -176,8 +177,8 @@ def test_sigterm_waits_no_longer_than_it_may(tmp_path: Path) -> None:
         asking.start()
         one.until_there(tmp_path / "never.begun")
         one.process.terminate()
-        assert one.process.wait(5) == 0
-        asking.join(5)
+        assert one.process.wait(PATIENCE_S) == 0
+        asking.join(PATIENCE_S)
         assert len(failures) == 1
 
 
@@ -186,9 +187,9 @@ def test_a_request_over_its_time_is_408_and_frees_the_worker(tmp_path: Path, how
     with server(tmp_path, request_timeout_s=1.0) as one:
         one.until(200)
         began = time.monotonic()
-        assert one.post({how: 30})[0] == 408
+        assert one.post({how: 600})[0] == 408
         assert one.post({"a": 1})[0] == 200
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
 
 
 def test_a_waiting_request_over_its_time_is_408_without_being_run(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ def test_a_waiting_request_over_its_time_is_408_without_being_run(tmp_path: Path
         for thread in asking:
             thread.start()
         for thread in asking:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         assert answers == [408] * 5
         assert b'requests_total{code="408"} 5' in one.ask("GET", "/metrics")[1]
 
@@ -213,7 +214,7 @@ def test_scoring_timeout_ends_calls_in_every_thread(tmp_path: Path) -> None:
         for thread in asking:
             thread.start()
         for thread in asking:
-            thread.join(10)
+            thread.join(PATIENCE_S)
         assert answers == [(424, b'{"message": "Scoring timeout after 600 ms"}')] * 3
         assert [one.post({"a": at})[0] for at in range(6)] == [200] * 6
 
@@ -235,7 +236,7 @@ def test_max_concurrent_is_the_number_of_calls_at_once(tmp_path: Path) -> None:
         for gate in gates:
             gate.touch()
         for thread in asking:
-            thread.join(10)
+            thread.join(PATIENCE_S)
 
 
 def test_a_client_that_leaves_is_not_scored_any_more(tmp_path: Path) -> None:
@@ -253,7 +254,7 @@ def test_a_client_that_leaves_is_not_scored_any_more(tmp_path: Path) -> None:
         while b'requests_total{code="499"} 1' not in one.ask("GET", "/metrics")[1]:
             time.sleep(0.01)
         gate.touch()
-        first.join(10)
+        first.join(PATIENCE_S)
         assert one.post({"a": 1})[0] == 200
         assert not (tmp_path / "left.begun").exists()
 
@@ -266,7 +267,7 @@ def test_health_is_answered_while_the_model_works(tmp_path: Path) -> None:
         one.until_there(tmp_path / "gate.begun")
         assert one.ask("GET", "/") == (200, b"Healthy")
         (tmp_path / "gate").touch()
-        asking.join(10)
+        asking.join(PATIENCE_S)
 
 
 def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
@@ -286,7 +287,7 @@ def test_a_body_over_the_limit_is_413(tmp_path: Path) -> None:
 )
 def test_a_launch_file_that_cannot_be_used_is_one_clear_line(tmp_path: Path, launch: dict, said: str) -> None:
     with server(tmp_path, **launch) as one:
-        assert one.process.wait(10) == 2
+        assert one.process.wait(PATIENCE_S) == 2
         assert one.errors().count("\n") == 1
         assert said in one.errors()
 
@@ -294,7 +295,7 @@ def test_a_launch_file_that_cannot_be_used_is_one_clear_line(tmp_path: Path, lau
 def test_what_is_not_a_socket_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "s.sock").write_text("precious")
     with server(tmp_path) as one:
-        assert one.process.wait(10) == 2
+        assert one.process.wait(PATIENCE_S) == 2
         assert (tmp_path / "s.sock").read_text() == "precious"
 
 
@@ -303,7 +304,7 @@ def test_a_stale_socket_is_replaced(tmp_path: Path) -> None:
     stale.bind(str(tmp_path / "s.sock"))
     stale.close()
     with server(tmp_path) as one:
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             try:
                 if one.ask("GET", "/")[0] == 200:
@@ -334,4 +335,4 @@ def test_every_interpreter_that_this_machine_has(tmp_path: Path, version: str) -
         assert one.post({"sleep": 10})[0] == 408
         assert one.ask("GET", "/swagger.json?version=3")[0] == 200
         one.process.terminate()
-        assert one.process.wait(10) == 0
+        assert one.process.wait(PATIENCE_S) == 0

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from live.patience import PATIENCE_S
 from live.ports import free_port
 from smalt.agent.parallel import START
 
@@ -82,7 +83,7 @@ class Site:
     def run(self, script: str, **more: Any) -> tuple[int, str]:
         """The exit code, and the last line of stderr."""
         process = self.start(script, **more)
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=PATIENCE_S)
         return process.returncode, said.strip().rsplit("\n", 1)[-1]
 
     @property
@@ -96,7 +97,7 @@ class Site:
         for one in self.running:
             if one.poll() is None:
                 os.kill(one.pid, signal.SIGTERM)
-                one.wait(30)
+                one.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def site(tmp_path: Path) -> Any:
     made.close()
 
 
-def until(true: Callable[[], object], timeout_s: float = 60) -> None:
+def until(true: Callable[[], object], timeout_s: float = PATIENCE_S) -> None:
     end = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < end, "it did not come"
@@ -212,7 +213,7 @@ def test_thresholds_and_a_script_that_does_not_start_fail_the_job_with_the_reaso
 def test_nodes_share_the_work_by_pulling(site: Site) -> None:
     first = site.start(TOGETHER, nodes=2)
     other = site.start(TOGETHER, rank=1, nodes=2)
-    assert first.wait(60) == 0 and other.wait(60) == 0
+    assert first.wait(PATIENCE_S) == 0 and other.wait(PATIENCE_S) == 0
     assert site.rows == ALL
     report = site.log("sys/job_report/processed_mini-batches.csv")
     assert "node-0/" in report and "node-1/" in report
@@ -221,10 +222,10 @@ def test_nodes_share_the_work_by_pulling(site: Site) -> None:
 def test_a_stranger_gets_nothing(site: Site) -> None:
     first = site.start(ECHO, nodes=2)
     stranger = site.start(ECHO, rank=1, nodes=2, secret="wrong")
-    assert stranger.wait(60) == 75
+    assert stranger.wait(PATIENCE_S) == 75
     with pytest.raises(subprocess.TimeoutExpired):
         first.wait(2)  # its own other node has not come
-    assert site.start(ECHO, rank=1, nodes=2).wait(60) == 0 and first.wait(60) == 0
+    assert site.start(ECHO, rank=1, nodes=2).wait(PATIENCE_S) == 0 and first.wait(PATIENCE_S) == 0
     assert site.rows == ALL
 
 
@@ -234,9 +235,9 @@ def test_a_node_that_comes_when_all_is_done_hears_of_it(site: Site, again: bool)
         assert site.run(ECHO)[0] == 0
     first = site.start(ECHO, nodes=3)
     until(lambda: _done(site) == FILES)
-    assert site.start(ECHO, rank=1, nodes=3).wait(60) == 0
+    assert site.start(ECHO, rank=1, nodes=3).wait(PATIENCE_S) == 0
     assert first.poll() is None, "the third node has not come"
-    assert site.start(ECHO, rank=2, nodes=3).wait(60) == 0 and first.wait(60) == 0
+    assert site.start(ECHO, rank=2, nodes=3).wait(PATIENCE_S) == 0 and first.wait(PATIENCE_S) == 0
     assert site.rows == ALL
 
 
@@ -251,7 +252,7 @@ def test_a_node_that_is_killed_gives_back_what_it_had(site: Site) -> None:
     until(lambda: _done(site) > 4)
     os.kill(other.pid, signal.SIGKILL)
     other.wait()
-    assert first.wait(60) == 0
+    assert first.wait(PATIENCE_S) == 0
     assert site.rows == ALL
 
 
@@ -274,9 +275,9 @@ def run(mini_batch):
         until(lambda goal=goal: _done(site) >= goal)
         os.kill(driver.pid, signal.SIGKILL)
         driver.wait()
-        until(lambda driver=driver: not _workers(driver.pid, site), 30)
+        until(lambda driver=driver: not _workers(driver.pid, site))
     driver = site.start(script)
-    assert driver.wait(60) == 0
+    assert driver.wait(PATIENCE_S) == 0
     assert site.rows == ALL
     again = [path.name for path in site.folder.glob("ran-*") if len(path.read_text()) > 1]
     assert len(again) <= 3 * 4, "only what was running when it was killed may have run twice"
@@ -328,7 +329,7 @@ def test_a_node_that_cannot_start_workers_fails_the_job_in_words(site: Site, ran
 def test_a_disk_that_is_full_fails_the_job_in_words(site: Site) -> None:
     process = site.start("def run(m): return ['x' * 4096]")
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 1
     last = said.strip().rsplit("\n", 1)[-1]
     assert last.startswith("What is done cannot be written down: [Errno")
@@ -351,7 +352,7 @@ def run(mini_batch):
     return [mini_batch[0].rsplit("/", 1)[-1]]
 """
     process = site.start(script, retries=1, timeout_s=600)
-    assert process.wait(120) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert "closed its connection, and did not end" in site.log("job_result.txt")
     assert site.rows == [one for one in ALL if one != "f003"]
 

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import inspect, text
 
 from fakes.databases import quick
+from live.patience import PATIENCE_S
 from smalt.store import author, changes, feed, resources
 from smalt.store.changes import What
 from smalt.store.database import Database
@@ -27,7 +28,6 @@ from smalt.store.news import EVERYTHING, Hint
 WRITERS, EACH = 8, 1250
 GROUP = "/subscriptions/s/resourcegroups/g"
 HOME = f"{GROUP}/providers/microsoft.machinelearningservices/workspaces/w"
-PATIENCE_S = 20.0
 
 
 def record(connection: Any, key: str, number: int, what: What = What.STATE, kind: str = "workspaces/jobs") -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from live.patience import PATIENCE_S
 from smalt.arm.ports import RunChanges, RunSpec
 
 API = "/api/2.0/mlflow"
@@ -244,7 +245,7 @@ def test_a_kill_of_mlflow_is_not_noticed(site: Any, run: str) -> None:
     workers = [threading.Thread(target=log, args=(number,)) for number in range(3)]
     for worker in workers:
         worker.start()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while len(posted) < 30:
         assert time.monotonic() < deadline, failures
         time.sleep(0.001)

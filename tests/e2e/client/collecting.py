@@ -86,7 +86,7 @@ def post(first: int) -> None:
     with requests.Session() as session:
         number = first
         while not stop.is_set():
-            answer = session.post(url, json={"rows": [{"a": number, "b": 0.5}]}, headers=headers, timeout=20)
+            answer = session.post(url, json={"rows": [{"a": number, "b": 0.5}]}, headers=headers, timeout=90)
             assert (answer.status_code, answer.json()) == (200, [number + 0.5]), answer.text
             sent.append(number)
             number += 2

@@ -58,7 +58,7 @@ with step("it has a node while a job runs, and none when it was idle"):
     with refused("busy"):
         ml.compute.begin_delete(cluster).result()
     completed(ml, job.name)
-    until(lambda: not list(ml.compute.list_nodes(cluster)), "no node after 1 s without a job", 30)
+    until(lambda: not list(ml.compute.list_nodes(cluster)), "no node after 1 s without a job")
 
 with step("what cannot be is refused"):
     with refused("Standard_DS3_v2", status=400):
@@ -75,20 +75,20 @@ with step("an instance runs JupyterLab, which lets its owner in alone"):
     token = ml._credential.get_token("https://management.azure.com/.default").token
     owner = {"Authorization": f"Bearer {token}"}
     began = time.perf_counter()
-    assert "jupyter-config-data" in requests.get(lab, headers=owner, timeout=30).text
+    assert "jupyter-config-data" in requests.get(lab, headers=owner, timeout=90).text
     print(f"   JupyterLab's page after {time.perf_counter() - began:.3f} s")
     for wrong in ({}, {"Authorization": "token x"}, {"Authorization": "Bearer x"}):
-        assert requests.get(lab, headers=wrong, timeout=30).status_code == 401, wrong
+        assert requests.get(lab, headers=wrong, timeout=90).status_code == 401, wrong
 
 with step("it is stopped, and started with a script, in which clients need no login; its files stay"):
     files = f"{lab.removesuffix('/lab')}/api/contents"
-    (folder,) = (one["path"] for one in requests.get(f"{files}/Users", headers=owner, timeout=30).json()["content"])
+    (folder,) = (one["path"] for one in requests.get(f"{files}/Users", headers=owner, timeout=90).json()["content"])
     body = {"type": "file", "format": "text", "content": f"python -c {shlex.quote(ASKS)} > seen.txt"}
-    requests.put(f"{files}/{folder}/ask.sh", json=body, headers=owner, timeout=30).raise_for_status()
+    requests.put(f"{files}/{folder}/ask.sh", json=body, headers=owner, timeout=90).raise_for_status()
     ml.compute.begin_stop(instance).result()
     box = ml.compute.get(instance)
     assert box.state == "Stopped" and box.last_operation["operationName"] == "Stop", vars(box)
-    assert requests.get(lab, headers=owner, timeout=30).status_code == 409
+    assert requests.get(lab, headers=owner, timeout=90).status_code == 409
     script = ScriptReference(path=f"{folder}/ask.sh", timeout_minutes=5)
     box.setup_scripts = SetupScripts(startup_script=script)
     ml.compute.begin_create_or_update(box).result()
@@ -96,7 +96,7 @@ with step("it is stopped, and started with a script, in which clients need no lo
     ml.compute.begin_start(instance).result()
     box = ml.compute.get(instance)
     assert box.state == "Running" and box.last_operation["operationName"] == "Start", vars(box)
-    seen = requests.get(f"{files}/{folder}/seen.txt", headers=owner, timeout=30).json()["content"]
+    seen = requests.get(f"{files}/{folder}/seen.txt", headers=owner, timeout=90).json()["content"]
     assert seen.split()[0] == ml.workspace_name and instance in seen.split(), seen
 
 with step("it is deleted while it restarts"):

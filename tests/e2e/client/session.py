@@ -44,12 +44,12 @@ def step(what: str):
     print(f"ok {time.perf_counter() - began:6.2f} s", flush=True)
 
 
-def ended(ml_client, name: str, timeout_s: float = 120):
+def ended(ml_client, name: str, timeout_s: float = 240):
     """The job once it is over, however it ended."""
     return until(lambda: (job := ml_client.jobs.get(name)).status in TERMINAL and job, f"end of {name}", timeout_s)
 
 
-def completed(ml_client, name: str, timeout_s: float = 120):
+def completed(ml_client, name: str, timeout_s: float = 240):
     job = ended(ml_client, name, timeout_s)
     if job.status != "Completed":
         ml_client.jobs.stream(name)
@@ -57,7 +57,7 @@ def completed(ml_client, name: str, timeout_s: float = 120):
     return job
 
 
-def until(check, what: str, timeout_s: float = 60, pause_s: float = 0.05):
+def until(check, what: str, timeout_s: float = 150, pause_s: float = 0.05):
     """One look begins after the time is over: a look that took long is not the last."""
     deadline = time.monotonic() + timeout_s
     while True:

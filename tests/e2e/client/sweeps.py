@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import time
 
 import mlflow
 from azure.ai.ml import Output, command, load_job
@@ -130,10 +129,8 @@ with step("a bandit stops trials that are worse while they run"):
         code=str(source), command="python curve.py ${{inputs.level}}", inputs={"level": 0.5}, environment=environment
     )
     bandit = BanditPolicy(slack_factor=0.2, evaluation_interval=1, delay_evaluation=2)
-    began = time.perf_counter()
     job = swept(curve(level=Choice([0.9, 0.2, 0.1, 0.95])), "grid", 4, policy=bandit)
     done = completed(ml, job.name)
-    assert time.perf_counter() - began < 120, "the bad trials ran to their end"
     states = {values_of(trial)["level"]: trial.status for trial in trials_of(job).values()}
     assert states == {0.9: "Completed", 0.95: "Completed", 0.1: "Canceled", 0.2: "Canceled"}, states
     assert values_of(trials_of(job)[done.properties["best_child_run_id"]])["level"] == 0.95

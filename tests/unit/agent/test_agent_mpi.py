@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from live.patience import PATIENCE_S
 from live.ports import free_port
 from smalt.agent import mpi
 from smalt.agent.ranks import MpiSpec
@@ -32,10 +33,10 @@ class Node:
         self.got = mpi.wait_for_order(self._address, self.port, SECRET)
 
     def call(self, said: bytes = b"") -> socket.socket:
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while True:
             try:
-                one = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+                one = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE_S)
                 break
             except ConnectionRefusedError:  # it does not listen yet
                 assert time.monotonic() < until
@@ -43,7 +44,7 @@ class Node:
         return one
 
     def ordered(self) -> list[str]:
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
         return self.got
 
@@ -80,7 +81,7 @@ def test_who_goes_on_and_on_has_one_deadline(lines: list[int], monkeypatch: pyte
     monkeypatch.setattr(mpi, "_PATIENCE_S", 1.0)
     node = Node()
     with node.call() as slow, pytest.raises(OSError):
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             slow.sendall(b"x")
             time.sleep(0.02)

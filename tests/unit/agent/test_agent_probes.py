@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from live.patience import PATIENCE_S
 from smalt.agent.probes import Prober
 from smalt.agent.wire import Address, Probe
 
@@ -27,7 +28,7 @@ class Asked:
             key.data()
 
     def verdict(self) -> tuple[bool, str]:
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE_S
         while not self.told and time.monotonic() < deadline:
             self.turn()
         return self.told[-1]

@@ -13,6 +13,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
+from live.patience import PATIENCE_S
 from smalt.auth.certificates import ensure_certificates, keep_renewed
 from smalt.settings import Settings
 
@@ -90,7 +91,7 @@ def test_keys_are_private_and_the_bundle_has_the_public_authorities_too(settings
 
 
 def until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while not true():
         assert time.monotonic() < deadline, "it did not come true in time"
         time.sleep(0.005)

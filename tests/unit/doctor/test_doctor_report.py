@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from io import StringIO
@@ -87,14 +88,17 @@ def test_the_order_is_that_of_the_checks_whatever_ends_first(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("turn", [Turn.ANY, Turn.MEASURES])
 def test_what_hangs_holds_nothing_up(tmp_path: Path, turn: Turn, monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+
     def hang(_: Machine) -> Finding:
-        time.sleep(30)
+        over.wait(600)
         return ok("")
 
     monkeypatch.setattr(module, "MEASURED_S", 0.2)
     began = time.monotonic()
     hung, other = examine(machine(tmp_path), [check("a", hang, turn=turn), check("b", good)], limit_s=1.0)
-    assert time.monotonic() - began < 5
+    over.set()
+    assert time.monotonic() - began < 60
     assert (hung.finding.state, hung.finding.fact) == (State.WARN, "no answer within 1 s")
     assert other.finding == ok("fine")
 
@@ -174,7 +178,7 @@ def test_json() -> None:
 def test_the_command_on_a_root_that_is_not_there(tmp_path: Path) -> None:
     began = time.monotonic()
     said = cli("--root", tmp_path / "a" / "root", "--json")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     told = {one.pop("check"): one for one in json.loads(said.stdout)}
     assert list(told) == [one.id for one in CHECKS]
     assert told["root"]["state"] == told["hard-links"]["state"] == "ok"

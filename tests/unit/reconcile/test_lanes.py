@@ -14,6 +14,7 @@ from fakes import rows
 from fakes.examples import EXAMPLES, prepare
 from fakes.jobs import JOBS, submit
 from fakes.platform import WORKSPACE, Harness
+from live.patience import PATIENCE_S
 from smalt.reconcile.pace import Pace
 from smalt.store import resources
 
@@ -51,7 +52,7 @@ def test_slow_deletes_hold_up_no_replica(harness: Harness) -> None:
     class Slow:
         def remove(self, *_: Any) -> None:
             removing.set()
-            released.wait(20)
+            released.wait(600)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(harness.blobs, name)
@@ -73,15 +74,15 @@ def test_slow_deletes_hold_up_no_replica(harness: Harness) -> None:
         for name in names:
             harness.send("DELETE", f"{JOBS}/{name}")
         harness.loop.hint("")
-        assert removing.wait(10)
+        assert removing.wait(PATIENCE_S)
         began = time.monotonic()
         harness.engine.finish(dead, 1, error="out of memory")
-        assert replaced.wait(10)
-        assert time.monotonic() - began < 2, "it waited for the deletes, which take 20 s"  # 0.12 s at rest
+        assert replaced.wait(PATIENCE_S)
+        assert time.monotonic() - began < 60, "it waited for the deletes, which take minutes"  # 0.12 s at rest
     finally:
         released.set()
         harness.loop.stop()
-        thread.join(20)
+        thread.join(PATIENCE_S)
 
 
 def test_a_delete_goes_in_pieces(harness: Harness) -> None:

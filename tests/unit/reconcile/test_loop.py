@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from fakes.platform import GROUP, Harness
+from live.patience import PATIENCE_S
 from smalt.arm.kind import BULK, CLEANUP, CONTROL, SERVING, Kind, Step
 from smalt.arm.platform import Platform
 from smalt.arm.registry import Kinds
@@ -273,9 +274,9 @@ def test_the_thread_works_at_once_when_hinted_and_stops_when_told(bench: Bench) 
     thread.start()
     key = bench.add("a")
     bench.harness.platform.hub.notify(key)
-    assert done.wait(5)
+    assert done.wait(PATIENCE_S)
     bench.loop.stop()
-    thread.join(5)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
 
 
@@ -326,7 +327,7 @@ def test_a_long_step_keeps_its_lease_by_the_heartbeat(harness: Harness) -> None:
     def slow(platform: Platform, row: Row) -> Step:
         runs.append(row.name)
         begun.set()
-        release.wait(30)
+        release.wait(PATIENCE_S)
         return Step("Succeeded", {}, done=True)
 
     bench.step = slow
@@ -348,13 +349,13 @@ def test_a_long_step_keeps_its_lease_by_the_heartbeat(harness: Harness) -> None:
         )
     thread = threading.Thread(target=loop.run)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE_S)
     first = harness.row("/t").lease_until
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while harness.row("/t").lease_until == first and time.monotonic() < deadline:
         threading.Event().wait(0.02)
     assert (harness.row("/t").lease_until or 0) > (first or 0), "the lease was not extended"
     release.set()
     loop.stop()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert runs == ["t"] and harness.row("/t").state == "Succeeded"

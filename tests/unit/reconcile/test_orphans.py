@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from fakes.platform import GROUP, Harness
+from live.patience import PATIENCE_S
 from smalt.reconcile.orphans import Orphans
 from smalt.store import resources
 from smalt.store.servers import Servers
@@ -51,11 +52,11 @@ def test_what_is_no_more_this_servers_is_ended_and_what_cannot_be_is_tried_again
     thread = threading.Thread(target=made.run)
     thread.start()
     for _ in range(3):
-        assert tried.acquire(timeout=10)
+        assert tried.acquire(timeout=PATIENCE_S)
     made.look_again()
-    assert tried.acquire(timeout=10), "it is tried again"
+    assert tried.acquire(timeout=PATIENCE_S), "it is tried again"
     made.stop()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert not thread.is_alive()
     assert sorted(ended) == ["damaged", "nobodys", "theirs"] and list(owners) == ["mine"]
 
@@ -84,7 +85,7 @@ def test_routes_of_what_another_serves_go_first_though_it_takes_the_proxy_a_whil
     made = Orphans(harness.database, servers, owners, lambda name: None, withdraw, every_s=60)
     thread = threading.Thread(target=made.run)
     thread.start()
-    assert all_said.wait(20), said
+    assert all_said.wait(PATIENCE_S), said
     made.stop()
-    thread.join(10)
+    thread.join(PATIENCE_S)
     assert said == ["withdraw", "tasks"] * 3 and not thread.is_alive()
