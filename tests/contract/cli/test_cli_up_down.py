@@ -23,7 +23,7 @@ from live.processes import alive, any_alive
 from smalt.cli.commands import quickstart, up
 from smalt.cli.main import app
 from smalt.cli.program import Program
-from smalt.cli.root import holder
+from smalt.cli.root import CliError, holder
 from smalt.config import read_settings
 from smalt.doctor import start
 from smalt.making import LOCK
@@ -109,6 +109,24 @@ def test_up_says_what_the_machine_lacks_and_only_at_a_start(
     assert said[0] == f"Smalt is ready at https://localhost:{port}"
     again = smalt("up", "--root", root, "--detach")
     assert again.exit_code == 0 and "lacks" not in again.stdout
+    assert smalt("down", "--root", root).exit_code == 0
+
+
+def test_where_keys_cannot_be_made_nothing_is_left(root: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    def full(settings: Settings) -> None:
+        until(lambda: holder(root))  # the programs are started meanwhile
+        begun.append(holder(root) or 0)
+        raise CliError("the disk is full")
+
+    monkeypatch.setattr(up, "_make", full)
+    said = smalt("up", "--root", root, "--port", port, "--detach")
+    assert (said.exit_code, said.stderr) == (1, "smalt: the disk is full\n")
+    assert holder(root) is None and not alive(begun[0])
+    monkeypatch.undo()
+    monkeypatch.setattr(up, "programs", stand_ins)
+    assert smalt("up", "--root", root, "--port", port, "--detach").exit_code == 0
     assert smalt("down", "--root", root).exit_code == 0
 
 
