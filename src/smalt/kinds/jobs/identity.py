@@ -77,10 +77,9 @@ def check(connection: Connection, properties: Document, ours: Document) -> Docum
             return {_ASSIGNED: {"oid": one.oid, "name": one.name, "client_id": one.client_id}}
     name, said = next(iter(given.items()))
     raise invalid(
-        f"{_FIELD}.{name}: the job's compute has no managed identity '{said[:200]}'. Make one"
-        " (az identity create), give it to the cluster (az ml compute update --identity-type user_assigned"
-        " --user-assigned-identities ID) and run the job there; or leave it out:"
-        f" ManagedIdentityCredential() is the job's own then; or have the job act as whoever submits it: {USER}.",
+        f"{_FIELD}.{name}: the job's compute has no managed identity '{said[:200]}'. Make one (az identity"
+        " create), give it to a cluster (identity.userAssignedIdentities) and run the job there; or leave it out, and"
+        f" ManagedIdentityCredential() is the job's own; or have the job act as whoever submits it: {USER}.",
         f"{_FIELD}.{name}",
     )
 
