@@ -21,6 +21,7 @@ from smalt.app import build
 from smalt.arm.outage import StoreAway
 from smalt.auth.certificates import keep_renewed
 from smalt.config import read_settings
+from smalt.making import wait_until_made
 from smalt.reserve import Reserve
 from smalt.server_socket import BACKLOG, EndingServer, PeerProtocol, serve_beside
 from smalt.settings import Settings, SettingsError
@@ -114,6 +115,7 @@ def main() -> None:
         logging.getLogger(talkative).setLevel(logging.WARNING)
     try:
         settings = read_settings(arguments.root)
+        wait_until_made(settings.run)
         serve(settings)
     except (SettingsError, StoreAway) as error:
         sys.exit(f"smalt: {error}")

@@ -207,6 +207,11 @@ class Settings:
         return self.root / "gateway"
 
     @property
+    def envoy_bootstrap(self) -> Path:
+        """What Envoy is started with."""
+        return self.gateway / "bootstrap.json"
+
+    @property
     def mlflow_database(self) -> Path:
         """MLflow's tables, unless they are in PostgreSQL."""
         return self.root / "mlflow.db"

@@ -235,6 +235,11 @@ EXAMPLES: dict[str, Example] = {
         },
         needs=("workspaces/batchendpoints", "workspaces/models/versions", "workspaces/codes/versions"),
     ),
+    "microsoft.managedidentity/userassignedidentities": Example(
+        f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/trainer",
+        {},
+        edit=("isolationScope", "None"),
+    ),
     "microsoft.authorization/locks": Example(
         f"{WORKSPACE}/providers/Microsoft.Authorization/locks/keep",
         {"level": "CanNotDelete", "notes": "of the audit"},

@@ -38,7 +38,8 @@ class FakeTracking:
             logged.append(value)
 
     def metric_series(self, workspace: str, names: Sequence[str], metric: str) -> Mapping[str, Sequence[float]]:
-        return {name: self.runs.get((workspace, name), {}).get("metrics", {}).get(metric, ()) for name in names}
+        logged = {name: self.runs.get((workspace, name), {}).get("metrics", {}).get(metric, ()) for name in names}
+        return {name: [one for one in values if one == one] for name, values in logged.items()}  # NaN is no value
 
     def metric_names(self, workspace: str, names: Sequence[str]) -> Sequence[str]:
         return sorted({key for name in names for key in self.runs.get((workspace, name), {}).get("metrics", {})})

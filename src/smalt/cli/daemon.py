@@ -22,11 +22,12 @@ from typing import Any
 from smalt.agent import linux
 from smalt.cli import port_holder
 from smalt.cli.log_files import LogFile
-from smalt.cli.probe import probe
+from smalt.cli.probe import Probe
 from smalt.cli.program import Program
 from smalt.cli.root import CliError, Lock
 from smalt.cli.supervisor import GRACE_S, READY_TIMEOUT_S, StartFailed, Supervisor, View
 from smalt.cli.watch import Health
+from smalt.making import making
 from smalt.settings import Settings
 
 READY = "ready"
@@ -64,8 +65,6 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
     lock.claim()
     os.umask(0o077)  # noqa: TID251
     _log_to(order.settings.logs / "supervisor.log")
-    check = probe(order.settings)
-
     settings = order.settings
 
     async def run() -> None:
@@ -73,7 +72,7 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
             order.programs,
             settings.run / "supervisor.json",
             settings.logs,
-            check.answers,
+            Probe(settings).answers,
             changed,
             url=settings.url,
             version=order.version,
@@ -90,45 +89,71 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
         port_holder.dismiss(settings.run)
 
 
-def start_detached(settings: Settings, order: Callable[[], Order], lock: Lock, environment: Mapping[str, str]) -> None:
+def start_detached(
+    settings: Settings,
+    order: Order,
+    lock: Lock,
+    environment: Mapping[str, str],
+    make: Callable[[], None],
+    meanwhile: Callable[[], None],
+) -> None:
     """Leave a supervisor with this environment behind; returns when the platform is ready.
 
-    `order` makes what it is told, while it starts. Raises what `order` raises, and CliError with the log's end.
+    `make` makes the files that the programs wait for, `meanwhile` is called behind it: both while they start.
+    Raises what these raise, and CliError with the log's end.
     """
     reader, writer = os.pipe()
-    output = LogFile(settings.logs / "supervisor.log").open()
-    os.set_inheritable(lock.descriptor, True)
-    command = [sys.executable, "-P", "-m", "smalt.cli.daemon", str(lock.descriptor), str(writer)]
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=output,
-        stderr=output,
-        pass_fds=(lock.descriptor, writer),
-        start_new_session=True,
-        env=dict(environment),
-        cwd=settings.root,
-        umask=0o077,
-        text=True,
-    )
-    for descriptor in (writer, output):
-        os.close(descriptor)
-    assert process.stdin is not None
+    with making(settings.run):
+        process = _started(settings, lock, writer, environment)
+        try:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError), process.stdin:  # it died already: the answer tells
+                process.stdin.write(order.write())
+            make()
+        except BaseException:
+            _give_up(process, reader)
+            raise
     try:
-        told = order().write()
+        meanwhile()
     except BaseException:
-        process.kill()
-        process.wait()
-        os.close(reader)
+        _give_up(process, reader)
         raise
-    with contextlib.suppress(BrokenPipeError), process.stdin:  # it died already: the answer tells
-        process.stdin.write(told)
     answer = _answer(reader)
     if answer != READY:
         _end(process)
         tail = LogFile(settings.logs / "supervisor.log").tail()
         raise CliError(f"the platform did not come up: {answer or tail or 'the supervisor ended'}")
     process.returncode = 0  # it goes on without us: not a child to wait for
+
+
+def _started(settings: Settings, lock: Lock, writer: int, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """The supervisor, which has the lock and the pipe's end; both stay open in it alone."""
+    output = LogFile(settings.logs / "supervisor.log").open()
+    os.set_inheritable(lock.descriptor, True)
+    command = [sys.executable, "-P", "-m", "smalt.cli.daemon", str(lock.descriptor), str(writer)]
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            pass_fds=(lock.descriptor, writer),
+            start_new_session=True,
+            env=dict(environment),
+            cwd=settings.root,
+            umask=0o077,
+            text=True,
+        )
+    finally:
+        for descriptor in (writer, output):
+            os.close(descriptor)
+
+
+def _give_up(process: subprocess.Popen[str], reader: int) -> None:
+    """It stops what it has started, which waits for files that will not come."""
+    process.terminate()
+    _end(process)
+    os.close(reader)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

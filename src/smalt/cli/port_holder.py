@@ -16,6 +16,7 @@ Standard library only: `start` runs with `-I -S` before each Envoy, in about 20 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import select
@@ -60,8 +61,15 @@ def _start(run: Path, port: int, addresses: Sequence[str], version: str, envoy: 
     if version == VERSION:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             taken_over = _taken_over(run, port, addresses, supervisor)
+    _wait_until_made(run)
     arguments = [*envoy[:1], *taken_over, *(one for one in envoy[1:] if not (taken_over and one == WITHOUT))]
     os.execv(arguments[0], arguments)
+
+
+def _wait_until_made(run: Path) -> None:
+    """What Envoy reads: see `smalt.making`."""
+    with (run / "making.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
 
 
 def _taken_over(run: Path, port: int, addresses: Sequence[str], supervisor: int) -> list[str]:

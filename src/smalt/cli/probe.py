@@ -15,8 +15,9 @@ TIMEOUT_S = 2.0
 
 @dataclass(frozen=True)
 class Probe:
+    """The CA's certificate is read for each question: it is made, or replaced, while the programs start."""
+
     settings: Settings
-    context: ssl.SSLContext
 
     async def answers(self) -> bool:
         """True if `GET /healthz` is a 200. On this machine whatever the host's name resolves to."""
@@ -28,7 +29,9 @@ class Probe:
 
     async def _status(self) -> int:
         host, port = self.settings.host, self.settings.port
-        reader, writer = await asyncio.open_connection(_address(host), port, ssl=self.context, server_hostname=host)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.settings.tls / "ca.pem")
+        reader, writer = await asyncio.open_connection(_address(host), port, ssl=context, server_hostname=host)
         try:
             writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
             line = await reader.readline()
@@ -45,10 +48,3 @@ def _address(host: str) -> str:
         if ipaddress.ip_address(host).is_loopback:
             return host
     return "127.0.0.1"
-
-
-def probe(settings: Settings) -> Probe:
-    """Reads the CA's certificate now; raises OSError if there is none yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(settings.tls / "ca.pem")
-    return Probe(settings, context)

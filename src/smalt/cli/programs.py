@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from smalt.auth.tokens import TokenService
-from smalt.cli import port_holder, ray_head
+from smalt.cli import port_holder
 from smalt.cli.program import Program
 from smalt.cli.root import CliError
 from smalt.cli.shell import platform_environment
 from smalt.cli.variables import client_variables
 from smalt.cli.watch import Health, machine_memory_bytes, memory_limit
-from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.gateway.listener import addresses
+from smalt.gateway.addresses import addresses
+from smalt.gateway.bootstrap import command
 from smalt.settings import LOCAL_RAY, Settings
 from smalt.tracking.process import mlflow_server
 
@@ -27,15 +26,13 @@ ENVOY_DELAY_S = 0.5  # at most, however often it dies: connections wait for it
 CONNECT_S = 10  # to a database: longer than that, a request has no answer
 
 
-def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenService) -> list[Program]:
-    """Server, Envoy, MLflow, and Ray's head where one is to be kept here. Writes Envoy's bootstrap.
+def programs(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
+    """Server, Envoy, MLflow, and Ray's head where one is to be kept here.
 
-    Raises CliError if a binary is missing.
+    The first two wait until their files are made (`smalt.making`). Raises CliError if a binary is missing.
     """
-    gateway = EnvoyGateway(settings, tokens)
-    gateway.write_bootstrap()
     try:
-        envoy = list(gateway.command())
+        envoy = command(settings.envoy_bootstrap)
     except FileNotFoundError as error:
         raise CliError(str(error)) from error
     clean = platform_environment(settings, without_client_variables(settings, environment))
@@ -63,6 +60,8 @@ def programs(settings: Settings, environment: Mapping[str, str], tokens: TokenSe
         ),
     ]
     if settings.ray == LOCAL_RAY:
+        from smalt.cli import ray_head  # with all that looks at tasks, which other starts need not import
+
         table.append(Program(ray_head.NAME, ray_head.command(settings), ray_head.environment(without)))
     for one in table:
         if not os.access(one.command[0], os.X_OK):

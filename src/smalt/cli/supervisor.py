@@ -25,7 +25,7 @@ from smalt.unix_socket import listen_for_words, words
 
 GRACE_S = 10.0
 READY_TIMEOUT_S = 30.0
-PROBE_PAUSE_S = 0.05
+PROBE_PAUSE_S = 0.02
 TRIM_EVERY_S = 15.0
 HOPELESS = 3  # deaths of one program before the platform was ever ready
 

@@ -12,14 +12,14 @@ from cryptography import x509
 
 from smalt.cli.port_holder import holds
 from smalt.cli.ports import taken
-from smalt.cli.probe import probe
+from smalt.cli.probe import Probe
 from smalt.cli.root import CliError, holder
 from smalt.cli.supervisor import View, read_view
 from smalt.cli.version import installed
 from smalt.config import read_settings
 from smalt.doctor.finding import Finding, no, none, ok, warn
 from smalt.doctor.machine import Machine, as_root
-from smalt.gateway.listener import addresses
+from smalt.gateway.addresses import addresses
 from smalt.settings import SettingsError
 
 SOON = timedelta(days=30)
@@ -60,7 +60,7 @@ def server(machine: Machine) -> Finding:
     again = f"{machine.smalt('down')} && {machine.smalt('up --detach')}"
     if view is None or not view.ready:
         return warn(f"process {pid} is starting, or stopping", means, machine.smalt("status"))
-    if not _answers(machine):
+    if not asyncio.run(Probe(machine.settings).answers()):
         return warn(f"process {pid} runs and does not answer", means, again)
     return _same_version(view, here, again)
 
@@ -122,13 +122,6 @@ def _certificates(bundle: Path) -> list[bytes]:
     text, end = bundle.read_text(errors="replace"), "-----END CERTIFICATE-----"
     begun = (one.partition("-----BEGIN CERTIFICATE-----")[2] for one in text.split(end)[:-1])
     return [ssl.PEM_cert_to_DER_cert(f"-----BEGIN CERTIFICATE-----{one}{end}\n") for one in begun]
-
-
-def _answers(machine: Machine) -> bool:
-    try:
-        return asyncio.run(probe(machine.settings).answers())
-    except OSError:
-        return False
 
 
 def _supervisor(machine: Machine) -> int | None:

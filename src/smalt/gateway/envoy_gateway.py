@@ -25,12 +25,13 @@ from dataclasses import dataclass, field, replace
 from smalt.arm.ports import Counted, EndpointRoute, NotReady
 from smalt.auth.secret_files import private_folder, replace_file
 from smalt.auth.tokens import TokenService
+from smalt.gateway.addresses import is_local
 from smalt.gateway.admin import MOST_NAMED, Admin, NotAnswering
-from smalt.gateway.bootstrap import bootstrap, command
+from smalt.gateway.bootstrap import bootstrap
 from smalt.gateway.clusters import Trust, counted, counting, server_cluster, services_cluster, traces_cluster
 from smalt.gateway.crowds import Crowds, Network, Room, own_networks
 from smalt.gateway.documents import Document, Documents, content_hash
-from smalt.gateway.listener import OWN_SECRET, ROOM, SECRET, certificate, is_local, listener
+from smalt.gateway.listener import OWN_SECRET, ROOM, SECRET, certificate, listener
 from smalt.gateway.rendered import Kept, Rendered, Renderings, kept
 from smalt.gateway.routes import check, route_configuration, service_hosts
 from smalt.gateway.traffic import ALL, IN_FLIGHT, in_flight, question, traffic
@@ -82,7 +83,7 @@ class EnvoyGateway:
         self._threads = threading.Lock()
         self._documents = Documents()
         folder = settings.gateway
-        self._bootstrap = folder / "bootstrap.json"
+        self._bootstrap = settings.envoy_bootstrap
         self._state = folder / "desired.json"
         self._listeners = folder / "lds" / "lds.json"
         self._secrets = folder / "sds" / "sds.json"
@@ -118,10 +119,6 @@ class EnvoyGateway:
         )
         self._documents.write_resources(self._listeners, content_hash(main), [main])
         replace_file(self._pressure, str(pressure).encode())
-
-    def command(self) -> list[str]:
-        """What the supervisor runs. Nothing secret is among the arguments."""
-        return command(self._bootstrap)
 
     def listening(self) -> bool:
         """Whether Envoy runs and takes connections on the port."""

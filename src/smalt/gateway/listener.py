@@ -6,14 +6,13 @@ connection: endpoints live in routes and clusters only. A chain that comes or go
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from smalt.gateway.addresses import addresses, is_local
 from smalt.gateway.clusters import TRACES
 from smalt.gateway.crowds import Room
 from smalt.gateway.documents import CONFIG, EXTENSION, KEEP_CASE, Document, json_body, watched_file
@@ -153,32 +152,6 @@ def certificate(secret: str, folder: Path, name: str) -> Document:
             "watched_directory": {"path": str(folder)},
         },
     }
-
-
-def addresses(host: str) -> list[str]:
-    """Where to listen: this machine alone for a loopback name, everywhere for any other."""
-    if not is_local(host):
-        return ["0.0.0.0", "::"] if _can_bind("::") else ["0.0.0.0"]
-    if host.lower() == "localhost":
-        return ["127.0.0.1", "::1"] if _can_bind("::1") else ["127.0.0.1"]
-    return [host]
-
-
-def is_local(host: str) -> bool:
-    """Whether nobody but this machine is let in."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def _can_bind(address: str) -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
 
 
 def _socket(address: str, port: int) -> Document:

@@ -21,17 +21,18 @@ from typer.testing import CliRunner, Result
 
 from live.patience import PATIENCE_S
 from live.processes import alive, any_alive
-from smalt.auth.tokens import TokenService
 from smalt.cli.commands import quickstart, up
 from smalt.cli.main import app
 from smalt.cli.program import Program
-from smalt.cli.root import holder
+from smalt.cli.root import CliError, holder
 from smalt.config import read_settings
+from smalt.doctor import start
+from smalt.making import LOCK
 from smalt.settings import Settings
 from smalt.unix_socket import say
 
 ANSWERING = """
-import http.server, ssl, sys
+import fcntl, http.server, ssl, sys
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -39,6 +40,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
 tls, port = sys.argv[1], int(sys.argv[2])
+fcntl.flock(open(sys.argv[3], "a"), fcntl.LOCK_SH)  # as Envoy and the server do
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(tls + "/server.pem", tls + "/server.key")
 server = http.server.HTTPServer(("0.0.0.0", port), Handler)
@@ -59,13 +61,13 @@ app()
 IDLE = "import time; time.sleep(600)"
 
 
-def stand_ins(settings: Settings, environment: Mapping[str, str], _: TokenService) -> list[Program]:
-    front = [sys.executable, "-c", ANSWERING, str(settings.tls), str(settings.port)]
+def stand_ins(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
+    front = [sys.executable, "-c", ANSWERING, str(settings.tls), str(settings.port), str(settings.run / LOCK)]
     later = [sys.executable, "-c", IDLE]
     return [Program("envoy", front, dict(environment)), Program("mlflow", later, dict(environment), on_demand=True)]
 
 
-def broken(settings: Settings, environment: Mapping[str, str], _: TokenService) -> list[Program]:
+def broken(settings: Settings, environment: Mapping[str, str]) -> list[Program]:
     return [Program("server", [sys.executable, "-c", "raise SystemExit('the database is gone')"], dict(environment))]
 
 
@@ -101,13 +103,31 @@ def pids(root: Path) -> dict[str, int]:
 def test_up_says_what_the_machine_lacks_and_only_at_a_start(
     root: Path, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(up, "notes", lambda machine: ["cgroups: none [at all]; jobs run without a limit."])
+    monkeypatch.setattr(start, "notes", lambda machine: ["cgroups: none [at all]; jobs run without a limit."])
     said = smalt("up", "--root", root, "--port", port, "--detach").stdout.splitlines()
     at = said.index(f"What this machine lacks (smalt doctor --root {root} says what helps):")
     assert said[at + 1 :] == ["  cgroups: none [at all]; jobs run without a limit."]
     assert said[0] == f"Smalt is ready at https://localhost:{port}"
     again = smalt("up", "--root", root, "--detach")
     assert again.exit_code == 0 and "lacks" not in again.stdout
+    assert smalt("down", "--root", root).exit_code == 0
+
+
+def test_where_keys_cannot_be_made_nothing_is_left(root: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    def full(settings: Settings) -> None:
+        until(lambda: holder(root))  # the programs are started meanwhile
+        begun.append(holder(root) or 0)
+        raise CliError("the disk is full")
+
+    monkeypatch.setattr(up, "_make", full)
+    said = smalt("up", "--root", root, "--port", port, "--detach")
+    assert (said.exit_code, said.stderr) == (1, "smalt: the disk is full\n")
+    assert holder(root) is None and not alive(begun[0])
+    monkeypatch.undo()
+    monkeypatch.setattr(up, "programs", stand_ins)
+    assert smalt("up", "--root", root, "--port", port, "--detach").exit_code == 0
     assert smalt("down", "--root", root).exit_code == 0
 
 

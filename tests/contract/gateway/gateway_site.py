@@ -25,6 +25,7 @@ from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
+from smalt.gateway.bootstrap import command
 from smalt.gateway.crowds import Network, Room, own_networks
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.gateway.listener import ROOM
@@ -96,7 +97,7 @@ class Site:
         """Seconds until it answers a request on its port."""
         began = time.perf_counter()
         with (self.settings.root / "envoy.log").open("ab") as log:
-            self.envoy = subprocess.Popen(self.gateway.command(), stdout=log, stderr=log)
+            self.envoy = subprocess.Popen(command(self.settings.envoy_bootstrap), stdout=log, stderr=log)
         wait(self.listening)
         return time.perf_counter() - began
 

@@ -22,9 +22,10 @@ from live.ports import free_port
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
 from smalt.cli import port_holder
+from smalt.gateway import bootstrap
+from smalt.gateway.addresses import addresses
 from smalt.gateway.bootstrap import binary
 from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.gateway.listener import addresses
 from smalt.settings import Settings
 
 STARTS_AND_WAITS = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); time.sleep(600)"
@@ -40,7 +41,8 @@ class HeldSite(Site):
         return self.settings.run, self.settings.port, addresses(self.settings.host)
 
     def start(self) -> None:
-        command = port_holder.command(*self.held, version(), self.gateway.command())
+        envoy = bootstrap.command(self.settings.envoy_bootstrap)
+        command = port_holder.command(*self.held, version(), envoy)
         with (self.settings.root / "envoy.log").open("ab") as log:
             self.supervisor = subprocess.Popen(
                 [sys.executable, "-c", STARTS_AND_WAITS, *command], stdout=log, stderr=log

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from smalt.auth.certificates import ensure_certificates
-from smalt.auth.tokens import TokenService
+from smalt.cli import programs as table_of
 from smalt.cli.daemon import Order
 from smalt.cli.programs import programs, without_client_variables
 from smalt.cli.root import CliError, prepare
 from smalt.cli.variables import client_variables
-from smalt.gateway import envoy_gateway
 from smalt.settings import Settings
 
 
@@ -28,7 +27,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def test_the_table_is_what_a_platform_needs_with_binaries_that_exist(settings: Settings) -> None:
-    table = {one.name: one for one in programs(settings, {"PATH": "/usr/bin"}, TokenService(settings))}
+    table = {one.name: one for one in programs(settings, {"PATH": "/usr/bin"})}
     assert list(table) == ["server", "envoy", "mlflow"]
     assert list(table["server"].command[:4]) == [sys.executable, "-P", "-m", "smalt.start"]
     assert all(os.access(one.command[0], os.X_OK) for one in table.values())
@@ -48,20 +47,18 @@ def test_the_table_is_what_a_platform_needs_with_binaries_that_exist(settings: S
 def test_a_head_of_ray_is_one_of_them_where_it_is_wanted(settings: Settings) -> None:
     variables = {"PATH": "/usr/bin", "AWS_SECRET_ACCESS_KEY": "s", "RAY_ADDRESS": "elsewhere:1"}
     here = replace(settings, ray="local")
-    (head,) = (one for one in programs(here, variables, TokenService(settings)) if one.name == "ray")
+    (head,) = (one for one in programs(here, variables) if one.name == "ray")
     assert list(head.command[1:]) == ["-P", "-m", "smalt.cli.ray_head", str(settings.root)]
     assert not {"AWS_SECRET_ACCESS_KEY", "RAY_ADDRESS"} & set(head.environment)
     elsewhere = replace(settings, ray="http://head:8265")
-    assert all(one.name != "ray" for one in programs(elsewhere, variables, TokenService(settings)))
+    assert all(one.name != "ray" for one in programs(elsewhere, variables))
 
 
 def test_a_missing_envoy_is_one_clear_line(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = settings.root / "no" / "envoy"
-    monkeypatch.setattr(
-        envoy_gateway, "command", lambda configuration: [str(missing), "--config-path", str(configuration)]
-    )
+    monkeypatch.setattr(table_of, "command", lambda configuration: [str(missing), "--config-path", str(configuration)])
     with pytest.raises(CliError, match=r"envoy's program .*/no/envoy is missing"):
-        programs(settings, {}, TokenService(settings))
+        programs(settings, {})
 
 
 def test_the_platform_is_not_its_own_client(settings: Settings) -> None:

@@ -17,13 +17,15 @@ from smalt.arm.errors import ArmError
 from smalt.arm.ids import workspace_id
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.tokens import TokenService
+from smalt.gateway import addresses as addresses_module
 from smalt.gateway import listener as listener_module
+from smalt.gateway.addresses import addresses
 from smalt.gateway.bootstrap import binary
 from smalt.gateway.clusters import SCRIPT_FAILED, Trust, deployment_cluster
 from smalt.gateway.crowds import Room
 from smalt.gateway.documents import Documents
 from smalt.gateway.envoy_gateway import EnvoyGateway
-from smalt.gateway.listener import REFUSED_STATUS, addresses
+from smalt.gateway.listener import REFUSED_STATUS
 from smalt.gateway.refused import SMALL
 from smalt.gateway.routes import check, endpoint_routes, route_configuration, service_hosts
 from smalt.settings import Settings
@@ -226,7 +228,7 @@ def test_a_path_meets_the_routes_of_its_endpoint_and_of_no_other() -> None:
 def test_a_loopback_host_is_reached_from_this_machine_only(
     monkeypatch: pytest.MonkeyPatch, host: str, expected: list[str], ipv6: bool
 ) -> None:
-    monkeypatch.setattr(listener_module, "_can_bind", lambda _address: ipv6)
+    monkeypatch.setattr(addresses_module, "_can_bind", lambda _address: ipv6)
     assert addresses(host) == (expected if ipv6 or len(expected) == 1 else expected[:1])
 
 
@@ -234,7 +236,7 @@ def test_a_loopback_host_is_reached_from_this_machine_only(
 def test_other_machines_cannot_take_all_connections(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str, limited: list[bool]
 ) -> None:
-    monkeypatch.setattr(listener_module, "_can_bind", lambda _address: True)
+    monkeypatch.setattr(addresses_module, "_can_bind", lambda _address: True)
     made = listener_module.listener(Settings(tmp_path, host), tmp_path, tmp_path, "issuer", {})
     chains = made["filter_chains"]
     assert ["connection_limit" in one["filters"][0]["name"] for one in chains] == limited
@@ -245,7 +247,7 @@ def test_other_machines_cannot_take_all_connections(
 def test_a_crowd_has_a_chain_beside_each_that_it_was_in_and_the_others_stay(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: str
 ) -> None:
-    monkeypatch.setattr(listener_module, "_can_bind", lambda _address: True)
+    monkeypatch.setattr(addresses_module, "_can_bind", lambda _address: True)
     arguments = (Settings(tmp_path, host), tmp_path, tmp_path, "issuer", {}, Room(1600))
     before = listener_module.listener(*arguments)["filter_chains"]
     chains = listener_module.listener(*arguments, ["192.0.2.7/32", "2001:db8::/64"])["filter_chains"]

@@ -121,7 +121,7 @@ def test_items_that_are_missing_in_a_result_count_as_failed(tmp_path: Path) -> N
     desk.done("a", Record(0, 5, failed=2))
     assert not desk.problem
     desk.done("a", Record(1, 5, failed=1))
-    assert "3 items failed" in desk.problem
+    assert "3 items failed" in desk.problem and "fewer rows than it was given items" in desk.problem
 
 
 def test_the_job_fails_when_no_node_has_a_worker_that_starts(tmp_path: Path) -> None:

@@ -191,6 +191,17 @@ def test_a_metric_that_nobody_logs_is_said(harness: Harness) -> None:
     )
 
 
+def test_a_metric_that_is_never_a_number_is_said(harness: Harness) -> None:
+    sweep(harness, trials=2)
+    harness.settle()
+    for number in range(2):
+        end(harness, f"tune_{number}", float("nan"))
+    error = harness.row(f"{JOBS}/tune").status["error"]
+    assert (
+        error["code"] == "PrimaryMetricNotLogged" and f"NaN alone as the primary metric '{METRIC}'" in error["message"]
+    )
+
+
 def test_one_that_completed_is_better_than_any_that_did_not(harness: Harness) -> None:
     sweep(harness, trials=2)
     harness.settle()

@@ -11,7 +11,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from smalt.cli.probe import probe
+from smalt.cli.probe import Probe
 from smalt.cli.root import holder, resolve
 from smalt.cli.supervisor import View, read_view
 from smalt.cli.tasks import TaskStatus, lines, observe_tasks
@@ -71,14 +71,7 @@ def observe(settings: Settings) -> Status:
     view = read_view(settings.run / "supervisor.json") if supervisor else None
     if view is None or view.pid != supervisor:
         return Status(False, *what, [], tasks)
-    return Status(_answers(settings), *what, _processes(view), tasks)
-
-
-def _answers(settings: Settings) -> bool:
-    try:
-        return asyncio.run(probe(settings).answers())
-    except OSError:
-        return False
+    return Status(asyncio.run(Probe(settings).answers()), *what, _processes(view), tasks)
 
 
 def _processes(view: View) -> list[ProcessStatus]:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
-
-from smalt.auth.certificates import ensure_certificates
-from smalt.cli.access import ensure_secrets, login_url
 from smalt.cli.blob_store import absolute, check_store_answers, check_store_kept
-from smalt.cli.commands.down import leave
 from smalt.cli.daemon import Order, start_detached, supervise
 from smalt.cli.database import check_answers, check_kept, check_keys
 from smalt.cli.port_holder import dismiss, holds
@@ -28,13 +20,10 @@ from smalt.cli.programs import programs
 from smalt.cli.ray import check_ray, ray_lacks
 from smalt.cli.root import CliError, Lock, holder, prepare, remember, resolve, take_lock, wait_for_holder
 from smalt.cli.shell import platform_environment
-from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, View, read_view
+from smalt.cli.supervisor import READY_TIMEOUT_S, StartFailed, read_view
 from smalt.cli.version import installed
 from smalt.config import read_settings
-from smalt.doctor.machine import Machine
-from smalt.doctor.start import notes
-from smalt.engines.local.shown import refusal
-from smalt.gateway.listener import addresses
+from smalt.gateway.addresses import addresses
 from smalt.reserve import MIB, Reserve
 from smalt.settings import Settings, check_setting, setting_names
 
@@ -46,18 +35,23 @@ Told = Mapping[str, Any]  # settings by name, as given on the command line; None
 
 def run(root: Path | None, told: Told, detach: bool) -> int:
     folder = resolve(root)
-    console = Console(highlight=False, soft_wrap=True)
     settings = _wanted(folder, told)
     lock = _lock(settings)
     if lock is None:
         running = _running(folder, told)
+        from smalt.cli import welcome
+
+        console = welcome.terminal()
         console.print(f"Smalt is already running at {running.url} (nothing was done).")
-        _invite(console, running)
+        welcome.invite(console, running)
         return 0
     with closing(lock):
         if told.get("database_url") and settings.database != settings.shown_database:
             _without_password(settings, detach)
-        _start(settings, lock, detach, console)
+        if detach:
+            _start_behind(settings, lock)
+        else:
+            _start_here(settings, lock)
     return 0
 
 
@@ -83,8 +77,11 @@ def _wanted(root: Path, told: Told) -> Settings:
     wanted = replace(remembered, **given)
     check_kept(remembered, wanted)
     check_store_kept(remembered, wanted)
-    if why := refusal(wanted):
-        raise CliError(f"{why} What is shown is set with --show, and nothing with --show ''.")
+    if wanted.shown:
+        from smalt.engines.local.shown import refusal  # with the engine, which most starts need not import
+
+        if why := refusal(wanted):
+            raise CliError(f"{why} What is shown is set with --show, and nothing with --show ''.")
     return wanted
 
 
@@ -130,64 +127,62 @@ def _without_password(settings: Settings, detach: bool) -> None:
     os.execv(sys.executable, [*command, "--detach"] if detach else command)
 
 
-def _start(settings: Settings, lock: Lock, detach: bool, console: Console) -> None:
-    machine = Machine(settings)
-    lacking = [*notes(machine), *ray_lacks(settings)]
-    if detach:
-        _leave_behind(settings, lock)
-        console.print(f"Smalt is ready at {settings.url}")
-        _invite(console, settings)
-        _tell(console, machine, lacking)
-        return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        shown = _Shown(settings, live, console, lambda: _tell(console, machine, lacking))
-        try:
-            supervise(_prepared(settings), lock, shown.changed)
-        except StartFailed as error:
-            raise CliError(f"the platform did not come up: {error}") from error
+# What the programs do not wait for is imported while they start: cryptography, rich, the doctor's looks.
+
+
+def _start_behind(settings: Settings, lock: Lock) -> None:
+    lacking: list[str] = []
+
+    def meanwhile() -> None:
+        from smalt.cli import welcome  # noqa: F401  # before it is needed, too
+
+        lacking.extend(_lacking(settings))
+
+    _leave_behind(settings, lock, meanwhile)
+    from smalt.cli import welcome
+
+    console = welcome.terminal()
+    console.print(f"Smalt is ready at {settings.url}")
+    welcome.invite(console, settings)
+    welcome.tell(console, settings, lacking)
+
+
+def _start_here(settings: Settings, lock: Lock) -> None:
+    from smalt.cli import welcome
+    from smalt.cli.commands.down import leave
+
+    console, lacking = welcome.terminal(), _lacking(settings)
+    _make(settings)
+    try:
+        welcome.show(console, settings, lacking, lambda changed: supervise(_order(settings), lock, changed))
+    except StartFailed as error:
+        raise CliError(f"the platform did not come up: {error}") from error
     console.print("Smalt has stopped.")
     leave(settings)
 
 
-@dataclass
-class _Shown:
-    """The small live display of a platform in the foreground."""
-
-    settings: Settings
-    live: Live
-    console: Console
-    tell: Callable[[], None]
-    welcomed: bool = False
-
-    def changed(self, view: View) -> None:
-        if view.ready and not self.welcomed:
-            self.welcomed = True
-            self.console.print(
-                f"Smalt is ready at {view.url} after {time.time() - view.started_at:.1f} s; Ctrl-C stops it."
-            )
-            _invite(self.console, self.settings)
-            self.tell()
-        if self.console.is_terminal:
-            self.live.update(_table(view), refresh=True)
+def _leave_behind(settings: Settings, lock: Lock, meanwhile: Callable[[], None] = lambda: None) -> None:
+    environment = platform_environment(settings, os.environ)
+    start_detached(settings, _order(settings), lock, environment, lambda: _make(settings), meanwhile)
 
 
-def _table(view: View) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("process", "state", "pid", "restarts"):
-        table.add_column(heading, style="dim")
-    for one in view.processes:
-        table.add_row(one.name, one.state, str(one.pid or ""), str(one.restarts or ""))
-    return table
+def _order(settings: Settings) -> Order:
+    return Order(settings, programs(settings, os.environ), installed())
 
 
-def _leave_behind(settings: Settings, lock: Lock) -> None:
-    start_detached(settings, lambda: _prepared(settings), lock, platform_environment(settings, os.environ))
+def _make(settings: Settings) -> None:
+    from smalt.cli.files import make_files
 
-
-def _prepared(settings: Settings) -> Order:
     with _own_umask():
-        ensure_certificates(settings)
-        return Order(settings, programs(settings, os.environ, ensure_secrets(settings)), installed())
+        make_files(settings)
+
+
+def _lacking(settings: Settings) -> list[str]:
+    """What this machine lacks, a line for each."""
+    from smalt.doctor.machine import Machine
+    from smalt.doctor.start import notes
+
+    return [*notes(Machine(settings)), *ray_lacks(settings)]
 
 
 @contextmanager
@@ -198,18 +193,6 @@ def _own_umask() -> Iterator[None]:
         yield
     finally:
         os.umask(before)  # noqa: TID251
-
-
-def _invite(console: Console, settings: Settings) -> None:
-    console.print(f"Open the Studio (the link logs in once):  {login_url(settings)}")
-    console.print(f'Point a shell at it:                  eval "$(smalt env --root {shlex.quote(str(settings.root))})"')
-
-
-def _tell(console: Console, machine: Machine, lacking: Sequence[str]) -> None:
-    if lacking:
-        console.print(f"What this machine lacks ({machine.smalt('doctor')} says what helps):")
-        for one in lacking:
-            console.print(f"  {one}", markup=False)
 
 
 def _wait_until_ready(settings: Settings, pid: int | None) -> None:

@@ -13,10 +13,10 @@ from typing import Any, Literal
 from pydantic import Field
 from sqlalchemy import Connection
 
-from smalt.arm import instances
+from smalt.arm import assigned, instances
 from smalt.arm.durations import seconds_of
 from smalt.arm.errors import conflict, invalid
-from smalt.arm.kind import Action, Admitted, Document, Kind, Request, Step
+from smalt.arm.kind import OURS, Action, Admitted, Document, Kind, Request, Step
 from smalt.arm.platform import Platform
 from smalt.arm.validation import Properties, nearest
 from smalt.kinds.computes import ray
@@ -89,6 +89,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     spec = {**request.body, "properties": {**properties, "properties": machine}}
     if type_ == instances.TYPE:
         return resource.admit(request, spec, machine, connection, old)
+    spec[OURS] = assigned.assign(request, connection, old)
     status = dict(old.status) if old else {}
     return Admitted(spec, state="Succeeded", due=True, status=status, writes=writes)
 
@@ -179,6 +180,13 @@ def _view(platform: Platform, row: Row) -> Document:
     }
 
 
+def _shape(platform: Platform, row: Row, document: Document) -> Document:
+    if not part(document, "identity"):
+        return document
+    with platform.database.read() as connection:
+        return assigned.shown(connection, row, document)
+
+
 def _without_password(machine: Document) -> Document:
     """No node has SSH, so the administrator's password opens nothing: it is not kept, and older rows do not show it."""
     account = part(machine, "userAccountCredentials")
@@ -256,6 +264,7 @@ KIND = Kind(
     reconcile=_reconcile,
     fail=_fail,
     view=_view,
+    shape=_shape,
     check_delete=_check_delete,
     long_running=True,  # also for clients that read the answer to a PUT twice where there is nothing to poll (1.31.0)
     actions={

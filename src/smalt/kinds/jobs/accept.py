@@ -61,7 +61,7 @@ def new(request: Request, connection: Connection) -> Admitted:
     asked = {name: properties.get(name) for name in type_.fixed}
     admitted = type_.admit(request, connection, properties)
     ours = {**part(admitted.spec, OURS), **authors.of(request, connection), "asked": asked, RUN_TYPE: type_.run_type}
-    identity.check(properties, ours)
+    ours |= identity.check(connection, properties, ours)
     if compute := ours.get("compute"):
         authors.check_trusted(ours, resources.get(connection, str(compute)))
     return replace(admitted, spec={**admitted.spec, OURS: begun_alike(ours)})

@@ -1,7 +1,8 @@
 """As whom a job may act: `identity` of its document.
 
 - `AMLToken`, or none: as itself, which is all that its token and its managed identity are.
-- `Managed`: the same. It is what the compute's own identity is on Azure. One that is named is refused: there are none.
+- `Managed`: the same. It is what the compute's own identity is on Azure. One that is named is a user-assigned identity
+  of the job's cluster: `ManagedIdentityCredential` gets its tokens, for the workspace and while the job runs.
 - `UserIdentity`: also as whoever submitted it, with `AzureMLOnBehalfOfCredential`, which asks at `OBO_ENDPOINT`.
 
 Only who signed in can lend a job an identity: not a job that submits another, and not a component, which others write.
@@ -12,13 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sqlalchemy import Connection
+
+from smalt.arm.assigned import assigned
 from smalt.arm.errors import ArmError, invalid
+from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
 from smalt.arm.ports import Principal
 from smalt.kinds.jobs.model import AUTHOR, IDENTITIES
 from smalt.kinds.jobs.pipelines.graph import Step
 from smalt.settings import TENANT
+from smalt.store import resources
 from smalt.store.document import part
 from smalt.store.resources import Row
 
@@ -28,6 +34,8 @@ _FIELD = "properties.identity"
 _SIGNED_IN = "signed_in"  # in a spec's own part, of the author: he submitted it himself
 _WHO_SIGN_IN = ("owner", "servicePrincipal", "managedIdentity")
 _NAMES = ("clientId", "objectId", "resourceId")
+_KIND_OF_ASSIGNED = "managedIdentity"
+_ASSIGNED = "identity"  # in a spec's own part: the identity that the job named
 
 
 def author(one: Principal) -> Document:
@@ -46,23 +54,38 @@ def type_of(properties: Mapping[str, Any]) -> str:
     return next((one for one in IDENTITIES if one.lower() == said), "")
 
 
-def check(properties: Document, ours: Document) -> None:
-    """Raises ArmError(400). Of what a parent or a schedule submits the author is not known yet: they were checked."""
-    if type_of(properties) == USER and AUTHOR in ours and not ours[AUTHOR].get(_SIGNED_IN):
+def check(connection: Connection, properties: Document, ours: Document) -> Document:
+    """What is kept of the identity that the job names. Raises ArmError(400).
+
+    Of what a parent or a schedule submits the author is not known yet: they were checked. A pipeline or sweep has no
+    compute of its own: what it submits is checked, when it is taken.
+    """
+    type_ = type_of(properties)
+    if type_ == USER and AUTHOR in ours and not ours[AUTHOR].get(_SIGNED_IN):
         raise invalid(
             f"{_FIELD}.identityType: {USER} is for jobs that somebody submits who signed in; this one is submitted"
             " by another job or a deployment, which have no identity but their own to give. Leave identity out.",
             f"{_FIELD}.identityType",
         )
-    given = part(properties, "identity")
-    for name in _NAMES if type_of(properties) == _MANAGED else ():
-        if given.get(name):
-            raise invalid(
-                f"{_FIELD}.{name}: there is no managed identity '{str(given[name])[:200]}' here: none can be made,"
-                " whatever computes name, and ManagedIdentityCredential() is the job's own. Leave it out, or have the"
-                f" job act as whoever submits it: {USER}.",
-                f"{_FIELD}.{name}",
-            )
+    given = {name: str(one) for name in _NAMES if (one := part(properties, "identity").get(name))}
+    if type_ != _MANAGED or not given or not ours.get("compute"):
+        return {}
+    compute = resources.get(connection, ours["compute"])
+    for one in assigned(connection, compute) if compute is not None else ():
+        called = {"clientId": one.client_id, "objectId": one.oid, "resourceId": one.key}
+        if all(called[name] == _plain(said) for name, said in given.items()):
+            return {_ASSIGNED: {"oid": one.oid, "name": one.name, "client_id": one.client_id}}
+    name, said = next(iter(given.items()))
+    raise invalid(
+        f"{_FIELD}.{name}: the job's compute has no managed identity '{said[:200]}'. Make one (az identity"
+        " create), give it to a cluster (identity.userAssignedIdentities) and run the job there; or leave it out, and"
+        f" ManagedIdentityCredential() is the job's own; or have the job act as whoever submits it: {USER}.",
+        f"{_FIELD}.{name}",
+    )
+
+
+def _plain(said: str) -> str:
+    return said.strip().lower().rstrip("/")
 
 
 def check_steps(steps: Iterable[Step], pipeline: Document, field: str) -> None:
@@ -78,12 +101,18 @@ def check_steps(steps: Iterable[Step], pipeline: Document, field: str) -> None:
 
 
 def lent(platform: Platform, row: Row, oid: str, lifetime_s: float) -> dict[str, str]:
-    """Variables with which the job can act as its author, if it may. `oid`: the job's own."""
+    """Variables with which the job can act as its author, if it may, or as what it named. `oid`: the job's own."""
+    holder = f"{HOLDER}{oid}:{row.id}"
+    if named := part(row.spec[OURS], _ASSIGNED):
+        workspace = ResourceId.parse(row.written).workspace
+        one = Principal(named["oid"], named["name"], _KIND_OF_ASSIGNED, TENANT, named["client_id"], workspace.key)
+        header = platform.identity_headers.mint(one, lifetime_s, holder)
+        return {"IDENTITY_HEADER": header, "DEFAULT_IDENTITY_CLIENT_ID": one.client_id}
     kept = part(row.spec[OURS], AUTHOR)
     if type_of(row.properties) != USER or not kept.get(_SIGNED_IN):
         return {}
     one = Principal(kept["oid"], kept["name"], kept["kind"], TENANT, kept["client_id"], kept["scope"])
-    key = platform.identity_headers.mint(one, lifetime_s, f"{HOLDER}{oid}:{row.id}")
+    key = platform.identity_headers.mint(one, lifetime_s, holder)
     return {"OBO_ENDPOINT": f"{platform.settings.url}/obo/token?key={key}"}
 
 

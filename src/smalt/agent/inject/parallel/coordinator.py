@@ -15,6 +15,8 @@ from .settings import Settings
 from .splitting import Batch
 from .words import in_a_line
 
+_FEWER = "run() returned fewer rows than it was given items: it is to return one for each."
+
 
 @dataclass(frozen=True)
 class Given:
@@ -145,7 +147,7 @@ class Coordinator:
     def _check(self) -> None:
         problem = self._beyond()
         if problem:
-            self.problem = f"{problem} {self.last_error}".rstrip()
+            self.problem = f"{problem} {self.last_error or _FEWER}"
             self._ended()
 
     def _beyond(self) -> str | None:

@@ -153,17 +153,20 @@ class _Step:
         if failed := self.known.ended.get("Failed", 0):
             message = f"No trial has a result; {failed} failed. The first of them, {self.known.error}"
             return Plan(end="Failed", error={"code": "TrialsFailed", "message": message})
-        message = (
-            f"No trial logged the primary metric '{self.sweep.metric}'{self._logged_instead()}. Log it under exactly"
-            f" this name, mlflow.log_metric('{self.sweep.metric}', value), or change objective.primaryMetric."
-        )
-        return Plan(end="Failed", error={"code": "PrimaryMetricNotLogged", "message": message})
+        return Plan(end="Failed", error={"code": "PrimaryMetricNotLogged", "message": self._nothing_logged()})
 
-    def _logged_instead(self) -> str:
+    def _nothing_logged(self) -> str:
+        metric = self.sweep.metric
         trials = [self._name(number) for number in range(self.known.submitted)]
         names = self.platform.tracking.metric_names(self.workspace.key, trials)
+        if metric in names:
+            return f"Trials logged NaN alone as the primary metric '{metric}': no value is better than another."
         more = f" and {len(names) - NAMED_MOST} more" if len(names) > NAMED_MOST else ""
-        return f"; they logged {', '.join(map(repr, names[:NAMED_MOST]))}{more}" if names else ""
+        instead = f"; they logged {', '.join(map(repr, names[:NAMED_MOST]))}{more}" if names else ""
+        return (
+            f"No trial logged the primary metric '{metric}'{instead}. Log it under exactly"
+            f" this name, mlflow.log_metric('{metric}', value), or change objective.primaryMetric."
+        )
 
     def _outputs(self, best: Row) -> Document:
         places = JobStatus.outputs_of(best.status)
