@@ -178,6 +178,22 @@ def test_a_replica_that_dies_is_replaced_and_the_others_serve(ready: Harness) ->
     assert len(ready.gateway.route("churn-scores").deployments[0].addresses) == 2
 
 
+def test_where_the_only_replica_died_requests_wait_for_its_successor(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    (victim,) = live(ready)
+    ready.engine.finish(victim, 137)
+    ready.settle()
+    (route,) = ready.gateway.route("churn-scores").deployments
+    assert route.asleep and route.addresses == (f"unix:{ready.platform.settings.asleep_socket}",)
+    ready.clock.pass_(1)
+    ready.settle()
+    come_up(ready)
+    (route,) = ready.gateway.route("churn-scores").deployments
+    (successor,) = live(ready)
+    assert not route.asleep and successor != victim
+
+
 def test_why_a_replica_died_is_among_the_events(ready: Harness) -> None:
     deploy(ready)
     come_up(ready)
