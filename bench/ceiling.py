@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from smalt.settings import Settings
 
 KEY = "bench-key-0123456789"
 ANSWER = "[0]"
+START_S = 60.0
 MANAGER = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 ROUTER = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"
 
@@ -57,7 +58,7 @@ def measure(python: Path, folder: Path, rounds: int, seconds: int, connections: 
     with (
         serving.running(reference, folder) as one,
         serving.running(model, folder) as two,
-        serving.running(_nothing(folder, sockets["nothing"]), folder) as three,
+        serving.running(nothing(folder, sockets["nothing"]), folder) as three,
         gateway(folder / "root", sockets) as (url, envoy),
     ):
         servers: dict[str, tuple[str, Path, subprocess.Popen, Sequence[subprocess.Popen]]] = {
@@ -96,21 +97,30 @@ def _used(process: subprocess.Popen) -> float:
 
 @contextmanager
 def gateway(root: Path, sockets: dict[str, Path]) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A platform's Envoy alone, with an endpoint for each socket."""
+    """A platform's Envoy alone, with an endpoint for each socket; its URL."""
+    with standing(root) as (made, process):
+        version = made.apply([_endpoint(name, path) for name, path in sockets.items()])
+        until(lambda: made.in_force(version), root)
+        port = json.loads((root / "gateway" / "lds" / "lds.json").read_text())["resources"][0]["address"]
+        yield f"https://localhost:{port['socket_address']['port_value']}", process
+
+
+@contextmanager
+def standing(root: Path) -> Iterator[tuple[EnvoyGateway, subprocess.Popen]]:
     settings = Settings(root, "localhost", serving.free_port())
     ensure_certificates(settings)
     made = EnvoyGateway(settings, TokenService(settings))
     made.write_bootstrap()
     with serving.running(made.command(), root) as process:
-        end = time.monotonic() + 30
-        while not made.listening():
-            assert time.monotonic() < end, (root / "log").read_text()
-            time.sleep(0.02)
-        version = made.apply([_endpoint(name, path) for name, path in sockets.items()])
-        while not made.in_force(version):
-            assert time.monotonic() < end, (root / "log").read_text()
-            time.sleep(0.02)
-        yield settings.url, process
+        until(made.listening, root)
+        yield made, process
+
+
+def until(holds: Callable[[], bool], root: Path) -> None:
+    end = time.monotonic() + START_S
+    while not holds():
+        assert time.monotonic() < end, (root / "log").read_text()
+        time.sleep(0.02)
 
 
 def _endpoint(name: str, path: Path) -> EndpointRoute:
@@ -118,7 +128,7 @@ def _endpoint(name: str, path: Path) -> EndpointRoute:
     return EndpointRoute(name, [KEY], {"blue": 100}, {}, [deployment])
 
 
-def _nothing(folder: Path, path: Path) -> list[Any]:
+def nothing(folder: Path, path: Path) -> list[Any]:
     """An Envoy with one thread that answers everything by itself."""
     route = {"match": {"prefix": "/"}, "direct_response": {"status": 200, "body": {"inline_string": ANSWER}}}
     manager = {
