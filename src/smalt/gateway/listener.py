@@ -271,6 +271,7 @@ def _local_replies() -> list[Document]:
         _reply(_BROKEN, 502, INSTANCE_ENDED, of=ORIGINAL_PATH),
         _reply(_AWAY, 503, json_body("ServiceUnavailable", unavailable), retry=True),
         _reply(["NR"], 404, json_body("NotFound", "There is nothing at this address.")),
+        _of_status(507, _reply([], 503, json_body("ServiceUnavailable", unavailable), retry=True)),
     ]
 
 
@@ -281,6 +282,12 @@ def _refusal(status: int) -> Document:
     reply["filter"] = {"and_filter": {"filters": [reply["filter"], {"header_filter": {"header": refused}}]}}
     reply["body_format_override"]["text_format_source"] = {"inline_string": f"%REQ({REFUSED_BODY})%\n"}
     return reply
+
+
+def _of_status(status: int, reply: Document) -> Document:
+    """`reply` in place of what Envoy says with that: 507 where a body is too large to be given to another instance."""
+    value = {"default_value": status, "runtime_key": "smalt.unused"}
+    return reply | {"filter": {"status_code_filter": {"comparison": {"op": "EQ", "value": value}}}}
 
 
 def _reply(flags: list[str], status: int, body: str, retry: bool = False, of: str = "") -> Document:

@@ -1,4 +1,6 @@
-"""Requests to deployments that have no instance: each wakes its deployment, waits, and is passed on to who came up.
+"""Requests to deployments that have no instance: each waits, and is passed on to who came up.
+
+One that sleeps is woken; of one whose instances have all ended the successors are on their way.
 
 The gateway sends them here, on a socket of their own, after it has checked who asks, and says for which deployment they
 are. Once an instance is there it sends the next ones to that. Bodies and answers go through as they come.
@@ -25,7 +27,7 @@ from smalt.auth.certificates import gateway_context
 from smalt.gateway.clusters import HEALTH_HOST, HEALTH_PATH
 from smalt.gateway.listener import ASLEEP_HEADER, INSTANCE_ENDED
 from smalt.gateway.routes import START_S
-from smalt.kinds.serving import scaling
+from smalt.kinds.serving import replicas, scaling
 from smalt.kinds.serving.place import addresses_here
 from smalt.settings import Settings
 from smalt.store import resources
@@ -36,6 +38,7 @@ _THREADS = 4
 _PAUSE_S = 0.05
 _LOOK_S = 5.0  # a hint may be lost
 _DEATHS_MOST = 3  # of an instance that is to come up: then whoever waits is told why
+_SOON_S = 5.0  # until a successor is started: for one that comes later nobody waits
 _HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", ASLEEP_HEADER})
 
 
@@ -123,7 +126,10 @@ class AsleepApp:
         live, target = row.status.get("live") or {}, row.status.get("target") or {}
         deaths = sum(int(one["count"]) for one in target.get("deaths", {}).values())
         found = tuple(Address(one) for one in addresses_here(self._platform, live).values())
-        return _State(row.id, not scaling.count(row), found, "", deaths)
+        now, attempts = self._platform.clock(), target.get("attempts", ())
+        left_s = min((replicas.pause_left_s(target, at, now) for at in range(len(attempts))), default=0.0)
+        again = f"The instances of deployment '{row.name}' end again and again. Read its logs."
+        return _State(row.id, not scaling.count(row), found, again if left_s > _SOON_S and not found else "", deaths)
 
 
 async def _passed_on(request: Request, address: Address, settings: Settings) -> Response:

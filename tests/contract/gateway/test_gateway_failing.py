@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import ssl
+from http.client import HTTPSConnection
+
 import pytest
-from gateway_site import Client, Site, endpoint, wait
+from gateway_site import KEY, Client, Site, endpoint, wait
 
 from smalt.gateway.clusters import FAILURES
 
@@ -86,3 +90,18 @@ def test_what_a_replica_has_begun_is_given_to_no_other(site: Site) -> None:
     (survivor,) = alive(site, "first", "second")
     assert client.score("poison", "/score?begin=1").json["name"] == survivor
     client.close()
+
+
+def test_a_body_too_large_to_be_tried_again_is_a_503_that_says_so(site: Site) -> None:
+    """Envoy would say 507, as plain text."""
+    site.put(endpoint("gone", {"blue": 100}, {"blue": [site.at("gone")]}))
+    context = ssl.create_default_context(cafile=str(site.settings.tls / "bundle.pem"))
+    connection = HTTPSConnection("localhost", site.settings.port, context=context, timeout=20)
+    connection.putrequest("POST", "/endpoints/gone/score")
+    connection.putheader("Authorization", f"Bearer {KEY}")
+    connection.putheader("Content-Length", str(50 << 20))
+    connection.endheaders(b"x" * (3 << 19))  # it answers before there is more
+    answer = connection.getresponse()
+    assert answer.status == 503 and answer.headers["retry-after"] == "1"
+    assert json.loads(answer.read())["error"]["code"] == "ServiceUnavailable"
+    connection.close()

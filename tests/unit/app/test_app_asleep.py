@@ -23,6 +23,7 @@ from fakes.platform import Harness
 from smalt.agent.wire import Address
 from smalt.arm.scale import decide, decided
 from smalt.gateway.listener import ASLEEP_HEADER
+from smalt.kinds.serving import replicas
 from smalt.settings import Settings
 from smalt.web import asleep
 from smalt.web.asleep import AsleepApp
@@ -241,3 +242,22 @@ def test_only_the_gateways_health_check_is_told_that_all_is_well(harness: Harnes
     for method, url in (("POST", "http://localhost/score"), ("POST", "http://replica/score"), ("GET", "http://a/")):
         answer = asyncio.run(ask(method, url))
         assert answer.status_code == 503 and answer.headers["retry-after"], url
+
+
+def test_of_those_that_end_again_and_again_nobody_waits_for_the_next(harness: Harness) -> None:
+    prepare(harness, KEY)
+    deploy(harness)
+    come_up(harness)
+    for _ in range(12):
+        harness.engine.finish(live(harness).pop(), 137)
+        harness.settle()
+        caller = Caller(harness)
+        if replicas.pause_left_s(harness.row(BLUE).status["target"], 0, harness.clock()) > asleep._SOON_S:
+            caller.start()
+            caller.join(20)
+            assert caller.answer.status_code == 503 and "end again and again" in caller.answer.text
+            return
+        harness.clock.pass_(asleep._SOON_S)
+        harness.settle()
+        come_up(harness)
+    raise AssertionError("the pauses did not grow")

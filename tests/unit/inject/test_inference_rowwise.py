@@ -61,6 +61,20 @@ def test_the_copy_without_names_takes_arrays_in_silence_and_leaves_the_original_
     assert plain.steps[1][1].coef_ is model.steps[1][1].coef_
 
 
+def test_the_copy_is_not_asked_with_each_call_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME, TARGET)
+    plain, expected = without_names(model), model.predict_proba(FRAME)
+
+    def asked(self: BaseEstimator) -> None:
+        raise AssertionError("its tags were asked for")
+
+    for kind in (StandardScaler, LogisticRegression):
+        monkeypatch.setattr(kind, "__sklearn_tags__", asked)
+    assert (plain.predict_proba(FRAME.to_numpy()) == expected).all()
+    with pytest.raises(AssertionError, match="asked for"):
+        model.predict_proba(FRAME)
+
+
 def test_no_copy_for_steps_that_are_not_sklearns_or_make_frames() -> None:
     assert without_names(Pipeline([("own", Own()), ("m", LogisticRegression())]).fit(FRAME, TARGET)) is None
     scaler = StandardScaler().set_output(transform="pandas")

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.deployments import BLUE, ENDPOINT, KEY, come_up, deploy, state, traffic
 from fakes.examples import EXAMPLES, prepare
-from fakes.platform import Harness
+from fakes.platform import WORKSPACE, Harness
 
 
 @pytest.fixture
@@ -158,3 +158,12 @@ def test_what_an_endpoint_is_not_opened_by_is_neither_given_nor_renewed(ready: H
         ready.settle()
         assert asked("listKeys") == asked("regenerateKeys", {"keyType": "Primary"}) == (400, "authMode")
         assert asked("token")[0] == (200 if mode == "AMLToken" else 400)
+
+
+def test_an_image_with_a_server_of_its_own_is_refused_in_words(ready: Harness) -> None:
+    route = {"port": 5001, "path": "/"}
+    routes = {"livenessRoute": route, "readinessRoute": route, "scoringRoute": route}
+    ready.put(f"{WORKSPACE}/environments/own/versions/1", {"properties": {"image": "base", "inferenceConfig": routes}})
+    answer = ready.put(BLUE, EXAMPLES[KEY].body(codeConfiguration=None, model=None, environmentId="azureml:own:1"))
+    assert answer.status_code == 400 and answer.json()["error"]["target"] == "properties.codeConfiguration"
+    assert "inferenceConfig" in answer.text and "a scoring script is needed" in answer.text

@@ -178,6 +178,39 @@ def test_a_replica_that_dies_is_replaced_and_the_others_serve(ready: Harness) ->
     assert len(ready.gateway.route("churn-scores").deployments[0].addresses) == 2
 
 
+def test_where_the_only_replica_died_requests_wait_for_its_successor(ready: Harness) -> None:
+    deploy(ready)
+    come_up(ready)
+    (victim,) = live(ready)
+    ready.engine.finish(victim, 137)
+    ready.settle()
+    (route,) = ready.gateway.route("churn-scores").deployments
+    assert route.asleep and route.addresses == (f"unix:{ready.platform.settings.asleep_socket}",)
+    ready.clock.pass_(1)
+    ready.settle()
+    come_up(ready)
+    (route,) = ready.gateway.route("churn-scores").deployments
+    (successor,) = live(ready)
+    assert not route.asleep and successor != victim
+
+
+def test_a_replica_that_is_not_ready_gets_no_requests_until_it_is_again(ready: Harness) -> None:
+    deploy(ready, capacity=2)
+    come_up(ready)
+    busy, other = sorted(live(ready))
+    where = ready.gateway.route("churn-scores").deployments[0].addresses
+    ready.engine.ready(busy, False)
+    ready.settle()
+    assert ready.gateway.route("churn-scores").deployments[0].addresses == (ready.engine.states[other].address,)
+    ready.engine.ready(other, False)
+    ready.settle()
+    assert ready.gateway.route("churn-scores").deployments[0].addresses, "of none the last are asked all the same"
+    for name in (busy, other):
+        ready.engine.ready(name)
+    ready.settle()
+    assert ready.gateway.route("churn-scores").deployments[0].addresses == where and state(ready) == "Succeeded"
+
+
 def test_why_a_replica_died_is_among_the_events(ready: Harness) -> None:
     deploy(ready)
     come_up(ready)

@@ -74,11 +74,17 @@ def is_rowwise(estimator: Any) -> bool:
 
 
 def without_names(estimator: Any) -> Any:
-    """A shallow copy that was fitted without column names, sharing all that is large; None where that cannot be."""
+    """A shallow copy that was fitted without column names, sharing all that is large; None where that cannot be.
+
+    It is not asked again, with each call, whether it is fitted and what its tags are: both stay as they are."""
     if type(estimator).__module__.split(".")[0] != "sklearn" or hasattr(estimator, "_sklearn_output_config"):
         return None
     plain = copy.copy(estimator)
     plain.__dict__.pop("feature_names_in_", None)
+    plain.__dict__["__sklearn_is_fitted__"] = lambda: True
+    if hasattr(estimator, "__sklearn_tags__"):  # scikit-learn 1.6
+        tags = estimator.__sklearn_tags__()
+        plain.__dict__["__sklearn_tags__"] = lambda: tags
     if hasattr(estimator, "steps"):
         steps = []
         for name, step in estimator.steps:

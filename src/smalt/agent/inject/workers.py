@@ -18,6 +18,8 @@ from typing import Any, Callable, Protocol
 from .http1 import Request
 from .outcome import Outcome, ScoringTimeout
 
+PAUSE_S = 0.0001  # in which the HTTP thread reads what has arrived
+
 
 class Scorer(Protocol):
     """The model. `score` gets one to `max_requests` requests and returns as many outcomes, in their order; it raises
@@ -135,6 +137,7 @@ class Worker:
                 job.begins()
             outcomes = self._call(batch)
             ended = time.perf_counter()
+            self._pool.took(ended - taken)
             for job in batch:
                 job.taken, job.ended = taken, ended
             self._pool.done(batch, outcomes)
@@ -184,6 +187,8 @@ class Pool:
         self.done = done
         self.stream = stream
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._together = 1  # about how many have come together lately
+        self._call_s = 0.0  # of the last call
         self.main = Worker(self, SignalAlarm())
         self._others = [Worker(self, ThreadAlarm()) for _ in range(threads - 1)]
 
@@ -199,14 +204,25 @@ class Pool:
         for _ in range(1 + len(self._others)):
             self._queue.put(None)
 
+    def took(self, seconds: float) -> None:
+        """So long a call lasted."""
+        self._call_s = seconds
+
     def take(self) -> list[Job] | None:
-        """Waits for a job, then takes with it what else is waiting."""
+        """Waits for a job, then takes with it what else is waiting, and what is about to come.
+
+        Who was answered together asks again together. So where more came lately than have come now, those are waited
+        for as long as one more comes with each pause, but no longer than a call takes.
+        """
         while True:
             job = self._queue.get()
             if job is None:
                 return None
             batch = [] if job.answered else [job]
+            until = time.perf_counter() + self._call_s
             while batch and len(batch) < self.scorer.max_requests:
+                if self._queue.empty() and not self._more(len(batch), until):
+                    break
                 try:
                     job = self._queue.get_nowait()
                 except queue.Empty:
@@ -217,7 +233,15 @@ class Pool:
                 if not job.answered:
                     batch.append(job)
             if batch:
+                self._together = max(len(batch), self._together - 1)
                 return batch
+
+    def _more(self, count: int, until: float) -> bool:
+        """Whether one more came in the pause that `count` of them are worth."""
+        if count >= self._together or time.perf_counter() + PAUSE_S > until:
+            return False
+        time.sleep(PAUSE_S)
+        return not self._queue.empty()
 
     @property
     def has_threads(self) -> bool:

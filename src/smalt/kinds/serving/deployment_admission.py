@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from smalt.arm import scale
-from smalt.arm.errors import invalid
+from smalt.arm.errors import ArmError, invalid
 from smalt.arm.kind import OURS, Admitted, Request
 from smalt.arm.scale import MOST
 from smalt.arm.validation import Properties, Texts
@@ -85,10 +85,7 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
         properties["model"] = model.written
     script = properties.get("codeConfiguration")
     if script is None and (model is None or model.properties.get("modelType") != "mlflow_model"):
-        raise invalid(
-            "properties.codeConfiguration: a scoring script is needed unless the model is an mlflow_model.",
-            "properties.codeConfiguration",
-        )
+        raise _without_script(environment)
     if script is not None and not properties.get("environmentId"):
         raise invalid("properties.environmentId: a scoring script needs an environment.", "properties.environmentId")
     if environment is not None:
@@ -119,3 +116,10 @@ def admit(request: Request, connection: Connection, old: Row | None) -> Admitted
             collects(connection)
 
     return Admitted(spec, state="Updating" if old else "Creating", due=True, writes=writes)
+
+
+def _without_script(environment: Row | None) -> ArmError:
+    needed = "a scoring script is needed unless the model is an mlflow_model"
+    if environment is not None and environment.properties.get("inferenceConfig"):
+        needed += "; the environment's image, with a server of its own (inferenceConfig), cannot be run here"
+    return invalid(f"properties.codeConfiguration: {needed}.", "properties.codeConfiguration")

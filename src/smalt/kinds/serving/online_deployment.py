@@ -37,7 +37,7 @@ _LOOK_MOST_S = (
 )  # what counts of it between two looks: a jump of the clock, or a night without server, is no wait
 _CHANGING = ("Creating", "Updating")
 _HEALTHY_S = 600.0  # a replica that lived so long has no deaths behind it
-_PAUSE_S, _PAUSE_MOST_S = 0.1, 30.0
+_PAUSE_S = 0.1
 _DRAIN_S = 30.0
 
 
@@ -161,7 +161,8 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
     if dead:
         return _replace(platform, row, status, {at: observed[names[at]] for at in dead}, names)
     pauses = [
-        _pause_left(target, at, platform.clock()) if observed[name] is None else 0.0 for at, name in enumerate(names)
+        replicas.pause_left_s(target, at, platform.clock()) if observed[name] is None else 0.0
+        for at, name in enumerate(names)
     ]
     missing = [name for name, pause in zip(names, pauses, strict=True) if observed[name] is None and not pause]
     if hosting.assign(platform, row, status, names, missing):
@@ -190,12 +191,6 @@ def _serve(platform: Platform, row: Row, status: Document) -> Step:
     step = _settle(platform, row, status, complete=len(ready) == len(names))
     soon = hosting.least_after(step.after, *after) if any(after) else step.after
     return replace(step, after=soon, reason=step.reason or why)
-
-
-def _pause_left(target: Document, at: int, now: float) -> float:
-    """Seconds until the successor of a replica that died may start."""
-    left = target.get("deaths", {}).get(str(at), {}).get("again_at", now) - now
-    return left if 0 < left <= _PAUSE_MOST_S else 0.0  # more: the clock was set back
 
 
 def _waited(target: Document, now: float, counts: bool = True) -> Document:
@@ -271,7 +266,7 @@ def _replace(
         attempts[at] += 1
         before = deaths.get(str(at), {"count": 0, "at": now})
         count = before["count"] + 1 if now - before["at"] < _HEALTHY_S else 1
-        pause = min(_PAUSE_S * 2 ** min(count - 1, 10), _PAUSE_MOST_S)
+        pause = min(_PAUSE_S * 2 ** min(count - 1, 10), replicas.PAUSE_MOST_S)
         deaths[str(at)] = {"count": count, "at": now, "again_at": now + pause}
         platform.engine.remove(names[at])
         replicas.forget(platform, status, names[at])
@@ -282,7 +277,7 @@ def _replace(
     if live.get("revision") == target["revision"]:
         gone = {names[at] for at in dead}
         left = {name: address for name, address in live["addresses"].items() if name not in gone}
-        live |= {"addresses": left or live["addresses"], "names": replicas.names(row, target)}
+        live |= {"addresses": left, "names": replicas.names(row, target)}  # none: requests wait for a successor
         status["live"] = live
     whys = [one.error.splitlines()[0] for one in dead.values() if one and one.error]
     reason = ": ".join(["a replica died", *whys[:1]])[:500]

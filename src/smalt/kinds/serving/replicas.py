@@ -34,6 +34,7 @@ from smalt.settings import CLOUD, PLATFORM_ACCOUNT, TENANT
 from smalt.store import resources
 from smalt.store.resources import Row
 
+PAUSE_MOST_S = 30.0  # before the successor of one that died
 _TOKEN_S = 365 * 86400.0
 _ACTS_AS = "endpoint:"
 _ENDED_KEPT, _ENDED_LOG_BYTES = 10, 1 << 20
@@ -145,6 +146,12 @@ def names(row: Row, wanted: Mapping[str, Any], first: int = 0) -> list[str]:
     """The replicas' task names: deployment, revision, index, attempt."""
     base = f"srv-{_digest(row)}-r{wanted['revision']}"
     return [f"{base}-i{first + at}-a{attempt}" for at, attempt in enumerate(wanted["attempts"])]
+
+
+def pause_left_s(target: Mapping[str, Any], at: int, now: float) -> float:
+    """Seconds until the successor of a replica that died may start."""
+    left = float(target.get("deaths", {}).get(str(at), {}).get("again_at", now)) - now
+    return left if 0 < left <= PAUSE_MOST_S else 0.0  # more: the clock was set back
 
 
 def _log_folder(name: str) -> Ref:

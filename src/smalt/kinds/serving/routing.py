@@ -30,6 +30,7 @@ from smalt.store.resources import Row
 
 ROUTES = "gateways/routes"
 _LOOK_AGAIN_S, _LOOK_AGAIN_MOST_S = 0.01, 1.0
+_LOOK_AGAIN_GROWS = 1.25  # of what took a time, a quarter is added by when it is looked at
 _RESYNC_S = 60.0
 _NONE = ""  # the digest of an endpoint that is not routed
 
@@ -258,7 +259,7 @@ def _look_again(row: Row, version: str) -> Step:
     before = row.status.get("awaited") or {}
     times = before["times"] + 1 if before.get("version") == version else 0
     status = {**row.status, "awaited": {"version": version, "times": times}}
-    return Step("Updating", status, after=min(_LOOK_AGAIN_S * 2 ** min(times, 30), _LOOK_AGAIN_MOST_S))
+    return Step("Updating", status, after=min(_LOOK_AGAIN_S * _LOOK_AGAIN_GROWS ** min(times, 30), _LOOK_AGAIN_MOST_S))
 
 
 KINDS = [
