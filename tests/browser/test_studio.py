@@ -156,11 +156,17 @@ def test_what_happens_while_the_server_is_away_is_on_the_page(platform: Platform
     platform.wait_for("missed", "Running")
     studio.goto(f"{platform.url}/studio/jobs/missed")
     expect(studio.locator("#feed")).to_have_text("Live")
+    form = studio.context.new_page()
+    form.goto(f"{platform.url}/studio/environments/new")
+    form.locator("[name=name]").fill("typed-before")
     before = platform.kill("server")
     gate.touch()
     platform.restarted("server", before)
     expect(studio.locator("#live .status")).to_have_text("Completed")
     expect(studio.locator("#feed")).to_have_text("Live")
+    form.get_by_role("button", name="See its YAML").click()
+    expect(form.locator("#preview-yaml")).to_contain_text("name: typed-before")
+    form.close()
 
 
 def test_a_list_that_comes_late_does_not_show_what_was(platform: Platform, studio: Page) -> None:

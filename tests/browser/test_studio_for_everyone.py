@@ -51,6 +51,8 @@ VISITS: dict[str, tuple[str, ...]] = {
     "/batch-endpoints/new": (f"/batch-endpoints/new?model={LONG}:1",),
     "/batch-endpoints/{name}": ("/batch-endpoints/seen-nightly",),
     "/alerts": ("/alerts",),
+    "/alerts-new": ("/alerts-new?endpoint=seen",),
+    "/alerts/{name}": ("/alerts/seen-slow",),
     "/computes": ("/computes",),
     "/computes-new": ("/computes-new",),
     "/computes/{name}": ("/computes/wide-farm",),

@@ -123,6 +123,23 @@ def test_an_endpoint_is_asked_and_its_traffic_moved(platform: Platform, studio: 
     expect(studio.get_by_role("region", name="Deployments")).to_contain_text("0 %")
 
 
+def test_an_alert_is_made_and_disabled(platform: Platform, studio: Page, endpoint: Endpoint) -> None:
+    studio.goto(f"{platform.url}/studio/endpoints/made?tab=alerts")
+    follow(studio.get_by_role("link", name="New alert"))
+    studio.locator("[name=name]").fill("often-failing")
+    studio.get_by_label("It fires when").select_option("errors")
+    studio.get_by_role("button", name="Make it").click()
+    expect(studio.get_by_label("Threshold")).to_have_accessible_description(re.compile("give a number"))
+    studio.get_by_label("Threshold").fill("1000000")
+    studio.get_by_role("button", name="Make it").click()
+    expect(studio.get_by_role("heading", name="often-failing")).to_be_visible()
+    expect(studio.locator("[name=endpoint]")).to_have_value("made")
+    studio.wait_for_load_state()
+    studio.get_by_role("button", name="Disable").click()
+    studio.get_by_role("dialog").get_by_role("button", name="Disable").click()
+    expect(studio.get_by_role("button", name="Enable")).to_be_visible()
+
+
 def test_from_an_alert_on_a_phone_to_the_way_back(platform: Platform, studio: Page, endpoint: Endpoint) -> None:
     studio.set_viewport_size({"width": 360, "height": 640})
     studio.goto(f"{platform.url}/studio/alerts")

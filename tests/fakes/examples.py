@@ -132,6 +132,9 @@ EXAMPLES: dict[str, Example] = {
         needs=("workspaces/jobs",),
         edit=("displayName", "for the audit"),
     ),
+    "workspaces/comparisons": Example(
+        f"{WORKSPACE}/comparisons/few", {"jobs": ["train-1", "train-2"]}, edit=("jobs", ["train-1", "train-2"])
+    ),
     "workspaces/savedviews": Example(
         f"{WORKSPACE}/savedViews/v1",
         {"displayName": "what failed", "page": "jobs", "query": "status=Failed"},

@@ -96,8 +96,8 @@ class Measured:
 class StudioSite:
     """A workspace, and a browser that has a session."""
 
-    def __init__(self, root: Path) -> None:
-        self.harness = Harness(root)
+    def __init__(self, root: Path, **settings_of: Any) -> None:
+        self.harness = Harness(root, **settings_of)
         settings = self.harness.settings
         self.sessions = Sessions(settings, self.harness.database)
         self.allowed = True

@@ -73,7 +73,25 @@ def make(platform: Platform) -> None:
     deployment = {"location": "local", "sku": {"name": "Default", "capacity": 1}, "properties": runs}
     _made(platform.call("PUT", "onlineEndpoints/seen/deployments/blue", deployment))
     platform.put("batchEndpoints/seen-nightly", {"authMode": "AADToken", "description": ENDLESS}, location="local")
+    _watch(platform)
     _keep_pages(platform)
+
+
+def _watch(platform: Platform) -> None:
+    """An alert that tells an action group."""
+    insights = f"{HOME.partition('/providers/')[0]}/providers/Microsoft.Insights"
+    group, tail = f"{insights}/actionGroups/{'g' * 200}", "?api-version=2018-03-01"
+    told = {"groupShortName": "seen", "enabled": True}
+    _made(platform.call("PUT", f"{group}{tail}", {"location": "Global", "properties": told}))
+    one = {"name": NASTY, "metricName": "RequestLatency_P99", "operator": "GreaterThan", "threshold": 1e9}
+    rule = {
+        "scopes": [f"{HOME}/onlineEndpoints/seen"],
+        "description": NASTY + ENDLESS,
+        "criteria": {"allOf": [{**one, "timeAggregation": "Average"}]},
+        "actions": [{"actionGroupId": group}],
+    }
+    made = {"location": "global", "properties": {"severity": 4, "enabled": True, **rule}}
+    _made(platform.call("PUT", f"{insights}/metricAlerts/seen-slow{tail}", made))
 
 
 def _keep_pages(platform: Platform) -> None:

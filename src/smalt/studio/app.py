@@ -27,6 +27,7 @@ from smalt.studio.metrics import Logged, Measurements
 from smalt.studio.navigation import area_of
 from smalt.studio.pages import (
     activity,
+    alert,
     alerts,
     batch_endpoints,
     code_diff,
@@ -81,7 +82,7 @@ ROUTES = tuple(
         job_list, views, many_jobs, code_diff, compare, new_job, job, job_files, job_shell, job_use, sweep,
         new_schedule, schedules,
         endpoints, new_endpoint, endpoint, endpoint_actions,
-        new_batch_endpoint, batch_endpoints, alerts,
+        new_batch_endpoint, batch_endpoints, alerts, alert,
         computes, compute,
         new_asset, new_environment, new_component, data, models, datastores, environments, components,
     )

@@ -12,6 +12,7 @@ from fakes import mlflow_tables
 from fakes.platform import WORKSPACE
 from smalt.arm.ports.tracking import RunSpec
 from smalt.settings import Settings
+from smalt.tracking.database import own_tables
 from smalt.tracking.runs.runs import MlflowTracking
 from smalt.tracking.store.readings import RunReadings
 
@@ -50,3 +51,19 @@ def test_one_peak_in_a_hundred_thousand_points_is_drawn(tracking: MlflowTracking
 
     line = RunReadings(tracking).lines(HOME, ["long"], "loss", 20)["long"]
     assert (PEAK, 9.0) in [(at, value) for _, at, value in line] and len(line) <= 22
+
+
+def test_what_is_found_among_the_newest_is_what_is_found_among_all(
+    tracking: MlflowTracking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        tracking.ensure_run(RunSpec(HOME, f"j{number}", "e", started_at=10.0 + number // 2))
+        tracking.log_metric(HOME, f"j{number}", "loss", number % 3, 20.0, 0)
+    with tracking.database.write() as connection:
+        own_tables.index(connection)
+    readings, found = RunReadings(tracking), list[list[str]]()
+    for newest in (0, 3, 100):
+        monkeypatch.setattr("smalt.tracking.store.readings.NEWEST", newest)
+        pages = (readings.found(HOME, "metrics.loss > 0.5", "", False, "", 2, at) for at in (0, 2))
+        found.append([name for page in pages for name in page])
+    assert found[0] == found[1] == found[2] and sorted(found[0]) == ["j1", "j2", "j4", "j5"]

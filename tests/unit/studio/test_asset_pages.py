@@ -146,7 +146,12 @@ def test_a_model_may_be_one_file(site: FilesSite) -> None:
 def test_an_environment_says_how_its_builds_stand(site: FilesSite) -> None:
     site.version("environments/mine/versions/1", image="python:3.11", condaFile="name: <b>x</b>")
     site.version("environments/docker/versions/1", build={"contextUri": f"{UPLOADS}/context"})
-    assert "needs a container engine" in shown(site, "/environments/docker/1")
+    context = shown(site, "/environments/docker/1")
+    assert "needs a container engine" in context and "A job or a deployment in it is refused" in context
+    assert "Use it" not in context and "New version, of a conda file" in context
+    for tab in ("log", "packages"):
+        assert "it cannot be built here" in shown(site, "/environments/docker/1", tab=tab)
+    assert 'value="docker"' in shown(site, "/environments/new", **{"from": "docker:1"})
     builder = site.harness.environments
     builder.build_at_once = False
     page = shown(site, "/environments/mine/1")

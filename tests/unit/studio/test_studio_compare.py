@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import pytest
 
-from fakes.studio import HERE, Logged, StudioSite
+from fakes.platform import WORKSPACE
+from fakes.studio import HERE, Logged, StudioSite, form_token
 
 SCRIPT = "<b>x</b>"
 
@@ -97,3 +99,31 @@ def test_what_cannot_be_compared_is_refused(four: StudioSite) -> None:
     assert "Not there, or not yours to see: nobody." in compare(four, jobs="j0,nobody,j1")
     four.allowed = False
     assert four.open("/studio/jobs/compare", {**HERE, "jobs": "j0,j1"}).status_code == 403
+
+
+def test_however_long_their_names_are_the_url_is_short_and_stays_good(site: StudioSite) -> None:
+    names = [f"{at:03}-{'n' * 250}" for at in range(500)]
+    for name in names:
+        site.submit(name, tags={"seed": name[2]})
+    token = form_token(site.open("/studio/jobs").text)
+    fields = {"verb": "compare", **{f"job.{name}": "on" for name in names}}
+    to = site.send_form("/studio/jobs/many", token, fields).headers["location"]
+    assert len(to) < 400 and "kept=" in to
+    assert site.send_form("/studio/jobs/many", token, fields).headers["location"] == to, "the same is the same"
+    page = site.open(to, {}).text
+    assert "500 jobs compared" in page and "0 jobs" not in page.partition("500 jobs")[0]
+    asked = [unescape(one) for one in re.findall(r'(?:src|href)="(/studio/jobs/compare[^"]*)"', page)]
+    assert all(len(one) < 400 for one in asked) and 'name="kept"' in page
+    assert len(site.open(to.replace("/compare", "/compare/table"), {}).json()["jobs"]) == 500
+    grouped = site.open(f"{to}&group=tags.seed", {}).text
+    assert grouped.count("<button aria-label") == 10 and grouped.count("jobs=") == 0
+
+
+def test_a_comparison_that_is_kept_is_of_what_it_was_made_of(site: StudioSite) -> None:
+    url = f"{WORKSPACE}/comparisons/mine"
+    assert site.harness.put(url, {"properties": {"jobs": ["a", "b"]}}).status_code == 201
+    assert site.harness.put(url, {"properties": {"jobs": ["b", "a"]}}).status_code == 409
+    for wrong in (["a"], ["a", "A"], ["a", "../b"], [f"j{at}" for at in range(501)]):
+        assert site.harness.put(f"{url}-2", {"properties": {"jobs": wrong}}).status_code == 400
+    assert site.open("/studio/jobs/compare", {**HERE, "kept": "nobody"}).status_code == 404
+    assert site.open("/studio/jobs/compare", {**HERE, "kept": "a/b"}).status_code == 400

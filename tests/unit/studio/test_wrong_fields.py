@@ -21,6 +21,14 @@ CLUSTER = {"kind": "cluster", "name": "farm", "size": "Standard_DS3_v2", "least"
 ONLINE = {"endpoint": "churn", "deployment": "blue", "model": "churn:1", "instance_type": "Standard_DS3_v2"}
 DATA = "azureml://datastores/workspaceblobstore/paths/uploads/a/b.csv"
 ASSET = {"name": "rows", "version": "1", "dataType": "uri_file", "uri": DATA}
+ALERT = {
+    "name": "slow",
+    "watch": "latency",
+    "threshold": "500",
+    "endpoint": "churn-scores",
+    "window": "PT5M",
+    "every": "PT1M",
+}
 FORMS: dict[str, tuple[str, dict[str, str], dict[str, dict[str, str]]]] = {
     "job": ("/jobs/new", JOB, {
         "environment": {"environment": "azureml:nobody:1"}, "compute": {"compute": "nobody"}, "timeout": {"timeout": "x"},
@@ -46,6 +54,11 @@ FORMS: dict[str, tuple[str, dict[str, str], dict[str, dict[str, str]]]] = {
     "endpoint": ("/endpoints/new", ONLINE, {
         "endpoint": {"endpoint": "_"}, "deployment": {"deployment": ""}, "model": {"model": "nobody:1"},
         "instances": {"instances": "many"}, "endpoint ": {"endpoint": "a/b"},
+    }),
+    "alert": ("/alerts-new", ALERT, {
+        "name": {"name": ""}, "name ": {"name": "a/b"}, "name  ": {"name": "a b", "endpoint": "churn"}, "threshold": {"threshold": "much"},
+        "threshold ": {"threshold": "-1"}, "endpoint": {"endpoint": "nobody"}, "endpoint ": {"endpoint": ""}, "watch": {"watch": "all"},
+        "severity": {"severity": "9"},
     }),
     "data": ("/data/new", ASSET, {"name": {"name": "a b"}, "version": {"version": "a/b"}}),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from fakes.platform import WORKSPACE
 from smalt.arm.errors import ArmError
 from smalt.arm.ports.tracking import RunChanges, RunSpec
 from smalt.settings import Settings
+from smalt.tracking.database import own_tables
 from smalt.tracking.runs.runs import MlflowTracking
 from smalt.tracking.store.readings import Range, RunReadings
 
@@ -57,6 +58,34 @@ def test_jobs_are_found_by_what_their_runs_logged(readings: RunReadings) -> None
         with pytest.raises(ArmError) as refused:
             found(readings, like, order)
         assert refused.value.status == 400
+
+
+@pytest.mark.parametrize("newest", [1, 2, 4, 100])
+@pytest.mark.parametrize(
+    "like",
+    ['metrics."val/auc" > 0.2', 'metrics."val/auc" != 0.25', "params.depth != '9'", "params.depth LIKE '%'",
+     "tags.team IS NULL", "attributes.run_name != 'x'", "params.depth = '2'"],
+)  # fmt: skip
+def test_pages_are_the_same_however_many_of_the_newest_are_looked_at(
+    readings: RunReadings, monkeypatch: pytest.MonkeyPatch, like: str, newest: int
+) -> None:
+    monkeypatch.setattr("smalt.tracking.store.readings.NEWEST", 0)
+    whole = found(readings, like, archived=None)
+    monkeypatch.setattr("smalt.tracking.store.readings.NEWEST", newest)
+    assert found(readings, like, archived=None) == whole
+    for most in (1, 2):
+        pages = [found(readings, like, archived=None, most=most, offset=at) for at in range(0, 4, most)]
+        assert [one for page in pages for one in page] == whole
+
+
+def test_a_page_of_the_newest_reads_an_index(tracking: MlflowTracking) -> None:
+    for _ in range(2):  # again it changes nothing
+        with tracking.database.write() as connection:
+            own_tables.index(connection)
+    newest = "SELECT * FROM runs ORDER BY start_time DESC, run_uuid LIMIT 1"
+    with tracking.database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {newest}").all()
+    assert [row[3] for row in plan] == ["SCAN runs USING INDEX smalt_runs_newest"]
 
 
 def test_values_are_by_the_jobs_names(readings: RunReadings) -> None:

@@ -114,7 +114,7 @@ def address(properties: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     name = quote(ids[0].name, safe="")
     match properties["page"]:
         case "jobs":
-            return "/jobs/compare", {"jobs": ",".join(one.name for one in ids)}
+            return "/jobs/compare", {}  # the link itself says of which
         case "model":
             return f"/models/{quote(ids[0].parent.name, safe='')}/{name}", {}
         case "endpoint":

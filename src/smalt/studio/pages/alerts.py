@@ -16,7 +16,7 @@ async def show(visit: Visit) -> Response:
     query = {"count": str(PAGE), "scope": str(visit.workspace)}
     if after := visit.http.query_params.get("after"):
         query["$skipToken"] = after
-    found = await visit.api.get(_rules(visit), query)
+    found = await visit.api.get(rules_of(visit), query)
     alerts = sorted((alert(one) for one in found["value"]), key=lambda one: (one["state"] != "Fired", one["severity"]))
     return page(
         "alerts.html",
@@ -32,7 +32,7 @@ async def show(visit: Visit) -> Response:
 async def acknowledge(visit: Visit) -> Response:
     """`fired`: since when it was, where the form was shown."""
     seen = {"firedDateTime": visit.fields["fired"]} if visit.fields.get("fired") else {}
-    await visit.api.post(f"{_rules(visit)}/{visit.http.path_params['name']}/acknowledge", seen)
+    await visit.api.post(f"{rules_of(visit)}/{visit.http.path_params['name']}/acknowledge", seen)
     back = visit.fields.get("back", "")
     return RedirectResponse(back if back.startswith(f"{ROOT}/") else visit.link("/alerts"), 303, HEADERS)
 
@@ -42,7 +42,7 @@ def _group(visit: Visit) -> str:
     return str(visit.workspace.parent)
 
 
-def _rules(visit: Visit) -> str:
+def rules_of(visit: Visit) -> str:
     return f"{_group(visit)}/providers/Microsoft.Insights/metricAlerts"
 
 

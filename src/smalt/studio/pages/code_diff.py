@@ -36,7 +36,7 @@ class Differing:
 
 async def show(visit: Visit) -> Response:
     """`?jobs=A,B`."""
-    names = names_of(visit)
+    names = await names_of(visit)
     if len(names) != 2:
         raise Refused(400, "InvalidQueryParameter", "The code of two jobs is compared: choose two.")
     one, other = await asyncio.gather(*(code_of(visit, name) for name in names))

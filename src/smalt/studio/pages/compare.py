@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,18 +12,22 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from smalt.arm.ids import ResourceId
 from smalt.store.document import Document, bits, differences, part
 from smalt.studio.pages.job_search import named
 from smalt.studio.pages.jobs import shown
+from smalt.studio.pages.rehearsed import segment
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
 
 MOST = 500
+NAMES_MOST = 2000  # characters in a URL, which mails and chats keep whole; what is longer is kept by the server
 KEYS_MOST = 40  # metrics, and parameters, that the table has
 LINES_POINTS = 60_000  # of all lines of one chart together
 POINTS_MOST = 1000  # of one line
+SELECTIONS = ("jobs", "kept", "link")  # which jobs are meant: one of these of the URL
 INFINITE = 1e300  # what is as great is no number that a job measured
 
 
@@ -38,7 +43,8 @@ class Column:
 async def show(visit: Visit) -> Response:
     given = visit.http.query_params
     cursor = await visit.cursor()
-    documents = await _documents(visit)
+    asked = await names_of(visit)
+    documents = await _documents(visit, asked)
     names, home = list(documents), visit.workspace.key
     metrics, params = await visit.logged.keys(home, names, KEYS_MOST)
     values, ranges = await asyncio.gather(
@@ -64,8 +70,10 @@ async def show(visit: Visit) -> Response:
         metric=metric,
         group=group,
         scatter=scatter,
-        missing=[one for one in names_of(visit) if one not in documents],
+        missing=[one for one in asked if one not in documents],
         given=given,
+        of={name: given[name] for name in SELECTIONS if given.get(name)},
+        most=NAMES_MOST,
         groups=_groups(group, columns, names, values, metrics),
         provenance=await _provenance(visit, names),
     )
@@ -73,7 +81,7 @@ async def show(visit: Visit) -> Response:
 
 async def table(visit: Visit) -> Response:
     """What scatter and parallel coordinates draw: the jobs, and their values by column; numbers where they are such."""
-    documents = await _documents(visit)
+    documents = await _documents(visit, await names_of(visit))
     names, home = list(documents), visit.workspace.key
     metrics, params = await visit.logged.keys(home, names, KEYS_MOST)
     values = await visit.logged.values(home, names, [*metrics, *params])
@@ -96,7 +104,7 @@ async def table(visit: Visit) -> Response:
 
 async def lines(visit: Visit) -> Response:
     """`?metric=`: a line for each job, over their steps, the time, or the time since each began (`axis`)."""
-    documents = await _documents(visit)
+    documents = await _documents(visit, await names_of(visit))
     axis, metric = visit.http.query_params.get("axis", ""), visit.http.query_params.get("metric", "")
     most = min(POINTS_MOST, max(20, LINES_POINTS // len(documents)))
     found = await visit.logged.lines(visit.workspace.key, list(documents), metric, most)
@@ -119,10 +127,23 @@ def number_of(text: Any) -> float | str | None:
     return number if math.isfinite(number) else str(text)
 
 
-def names_of(visit: Visit) -> list[str]:
-    """Raises Refused."""
-    given = visit.http.query_params.get("jobs", "")
-    names = list(dict.fromkeys(filter(None, (one.strip() for one in given.split(",")))))
+async def names_of(visit: Visit) -> list[str]:
+    """`jobs` of the URL; or those of the comparison `kept`, or of the shared link `link`, or of a guest's own.
+
+    Raises Refused.
+    """
+    given = visit.http.query_params
+    if visit.shared and not given.get("jobs"):
+        found = [ResourceId.parse(one).name for one in visit.shared.resources]
+    elif given.get("kept"):
+        kept = visit.workspace.child("comparisons", segment("kept", given["kept"]))
+        found = (await visit.api.get(str(kept)))["properties"]["jobs"]
+    elif given.get("link"):
+        link = visit.workspace.child("sharedLinks", segment("link", given["link"]))
+        found = [ResourceId.parse(one).name for one in (await visit.api.get(str(link)))["properties"]["resources"]]
+    else:
+        found = given.get("jobs", "").split(",")
+    names = list(dict.fromkeys(filter(None, (one.strip() for one in found))))
     if not 2 <= len(names) <= MOST:
         raise Refused(
             400,
@@ -132,9 +153,18 @@ def names_of(visit: Visit) -> list[str]:
     return names
 
 
-async def _documents(visit: Visit) -> dict[str, Document]:
-    """In the order of the URL. Raises Refused, also where fewer than two are to be seen."""
-    names = names_of(visit)
+async def address_of(visit: Visit, names: Sequence[str]) -> str:
+    """Of the page that compares them: bounded however long their names are, and the same for the same jobs."""
+    text = ",".join(names)
+    if len(text) <= NAMES_MOST or len(names) < 2:
+        return visit.link("/jobs/compare", jobs=text)
+    name = hashlib.sha256(text.encode()).hexdigest()[:24]
+    await visit.api.put(f"{visit.workspace}/comparisons/{name}", {"properties": {"jobs": list(names)}})
+    return visit.link("/jobs/compare", kept=name)
+
+
+async def _documents(visit: Visit, names: Sequence[str]) -> dict[str, Document]:
+    """In the order of the names. Raises Refused, also where fewer than two are to be seen."""
     found = {name.lower(): one for name, one in (await named(visit, names)).items()}
     if len(found) < 2:
         raise Refused(404, "NotFound", "Of these jobs there are not two (any more) that you may see.")

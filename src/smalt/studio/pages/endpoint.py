@@ -125,12 +125,17 @@ def alert(document: Document) -> Document:
         "acknowledged": state.get("acknowledgedDateTime"),
         "description": properties.get("description") or "",
         "watches": [_watched(one) for one in properties["scopes"]],
-        "rules": [
-            f"{one['timeAggregation']} {one['metricName']} {one['operator']} {one['threshold']:g}"
-            for one in properties["criteria"]["allOf"]
-        ],
+        "rules": [_rule(one) for one in properties["criteria"]["allOf"]],
         "window": properties.get("windowSize") or "",
     }
+
+
+def _rule(one: Document) -> str:
+    said = f"{one['timeAggregation']} {one['metricName']} {one['operator']} {one['threshold']:g}"
+    for each in one.get("dimensions") or ():
+        word = "not " if each["operator"] == "Exclude" else ""
+        said += f" where {each['name']} is {word}{' or '.join(each['values'])}"
+    return said
 
 
 def _watched(scope: str) -> Document:

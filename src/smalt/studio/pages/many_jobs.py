@@ -14,6 +14,7 @@ from smalt.arm.kind import NAME
 from smalt.studio.documents.job_form import pairs
 from smalt.studio.documents.written import Faulty
 from smalt.studio.pages import again
+from smalt.studio.pages.compare import address_of
 from smalt.studio.pages.rehearsed import as_refused
 from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
@@ -39,7 +40,7 @@ async def act(visit: Visit) -> Response:
     if len(names) > MOST:
         raise Refused(400, "TooMany", f"At most {MOST} jobs can be chosen at once; these are {len(names)}.")
     if verb == "compare":
-        return RedirectResponse(visit.link("/jobs/compare", jobs=",".join(names)), 303, HEADERS)
+        return RedirectResponse(await address_of(visit, names), 303, HEADERS)
     if verb not in ACTS:
         raise Refused(400, "UnknownVerb", f"Many jobs can be {', '.join(ACTS)}; not {verb[:40]!r}.")
     refused = await _each(visit, ACTS[verb], names)

@@ -11,7 +11,6 @@ from urllib.parse import quote, urlencode
 
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
-from smalt.arm.ids import ResourceId
 from smalt.store.document import Document
 from smalt.studio.pages.assets import named
 from smalt.studio.pages.jobs import PAGE, following
@@ -92,8 +91,7 @@ def _shown(visit: Visit, link: Document) -> dict[str, Any]:
     ids = properties["resources"]
     what, to, _ = named(visit, ids[0])
     if properties["page"] == "jobs":
-        names = [ResourceId.parse(one).name for one in ids]
-        what, to = f"{len(ids)} jobs compared", visit.link("/jobs/compare", jobs=",".join(names))
+        what, to = f"{len(ids)} jobs compared", visit.link("/jobs/compare", link=link["name"])
     return {
         "name": link["name"],
         "title": properties.get("displayName") or link["name"],

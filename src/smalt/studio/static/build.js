@@ -1,5 +1,6 @@
 // <s-build src="…/builds" of="jobs"><pre>…</pre></s-build>: the end of a build's log, followed while it runs; who scrolls up stops that.
 import { worked } from "./place.js";
+import { check, over } from "./session.js";
 
 const AGAIN_MS = 1000; // a log that grows tells nobody
 const PAUSE_MOST_MS = 60000; // where there is no answer
@@ -18,7 +19,7 @@ customElements.define("s-build", class extends HTMLElement {
   }
 
   async look() {
-    if (!document.hidden && !await this.read()) return;
+    if (!document.hidden && !over() && !await this.read()) return;
     if (this.isConnected) this.timer = setTimeout(() => this.look(), this.pause);
   }
 
@@ -28,7 +29,7 @@ customElements.define("s-build", class extends HTMLElement {
     const found = answer?.ok ? await answer.json().catch(() => null) : null;
     if (!found) {
       this.pause = Math.min(2 * this.pause, PAUSE_MOST_MS);
-      return ![401, 403, 404].includes(answer?.status);
+      return ![401, 403, 404].includes(answer?.status) || await check() === false; // it goes on in the next session
     }
     this.pause = AGAIN_MS;
     const build = found[this.getAttribute("of")];

@@ -1,6 +1,7 @@
 /* global uPlot: of the page */
 // <s-chart src="…" label="loss" axis="step|time|relative" scale="|log" smooth="0.6" live data-job="id">: lines over one
 // axis, drawn when it is about to be seen, and while `live` again. `optional`: without numbers it is not there.
+import { over } from "./session.js";
 import { smoothed } from "./smoothing.js";
 import { ticks } from "./ticks.js";
 
@@ -73,7 +74,7 @@ customElements.define("s-chart", class extends HTMLElement {
 
   /** Whether somebody looks, or (of what may not be there at all) nobody can yet. */
   wanted() {
-    return this.isConnected && !document.hidden && (this.inView || (this.hasAttribute("optional") && !this.plot));
+    return this.isConnected && !document.hidden && !over() && (this.inView || (this.hasAttribute("optional") && !this.plot));
   }
 
   async look() {

@@ -6,6 +6,7 @@ const MEANS = {
   instancecount: "instances", capacity: "instances", vmsize: "size", minnodecount: "least", maxnodecount: "most",
   idletimebeforeshutdown: "idle", nodeidletimebeforescaledown: "idle", mininstances: "least", maxinstances: "most",
   targetutilizationpercentage: "target", condafile: "conda", scoringscript: "script",
+  scopes: "endpoint", windowsize: "window", evaluationfrequency: "every", serviceuri: "webhook", webhookresourceid: "schedule",
 };
 const plain = (text) => text.toLowerCase().replace(/[^a-z0-9]/g, "");
 let count = 0;

@@ -14,6 +14,7 @@ from smalt.store.quick import execute
 from smalt.tracking.database import schema, triggers
 
 _READY = 1
+_NEWEST = "smalt_runs_newest"
 _OWN = (schema.accounts, schema.model_places, schema.creations, schema.changed_runs)
 _ready = Table("smalt_ready", MetaData(), Column("version", Text, primary_key=True))
 
@@ -33,6 +34,12 @@ def complete(connection: Connection) -> None:
         _widen(connection)
     for statement in triggers.statements(connection.dialect.name):
         connection.exec_driver_sql(statement)
+
+
+def index(connection: Connection) -> None:
+    """The runs by when they began, for pages of the newest; MLflow has no index for that. Again it changes nothing."""
+    if _NEWEST not in {one["name"] for one in inspect(connection).get_indexes("runs")}:
+        connection.exec_driver_sql(f"CREATE INDEX IF NOT EXISTS {_NEWEST} ON runs (start_time DESC, run_uuid)")
 
 
 def is_complete(connection: Connection) -> bool:

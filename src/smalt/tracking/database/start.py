@@ -46,6 +46,7 @@ def _settled(settings: Settings) -> bool:
         if complete:
             with database.write() as connection:
                 relocate(connection, settings)
+                own_tables.index(connection)
         return complete
     finally:
         database.close()

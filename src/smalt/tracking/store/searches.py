@@ -175,7 +175,8 @@ def ordering(orders: Sequence[Order]) -> tuple[str, list[str], list[str]]:
     return joins, [*columns, "r.run_uuid"], values
 
 
-def condition(clause: Clause, sqlite: bool) -> tuple[str, list[Any]]:
+def condition(clause: Clause, sqlite: bool, each: bool = False) -> tuple[str, list[Any]]:
+    """`each`: what a run has logged is looked up run by run, which is better where few are looked at."""
     if clause.kind == ATTRIBUTE and clause.key != "run_name":
         return _compared(f"r.{_COLUMNS.get(clause.key, clause.key)}", clause, sqlite)
     if clause.kind == DATASET:
@@ -189,7 +190,10 @@ def condition(clause: Clause, sqlite: bool) -> tuple[str, list[Any]]:
     compared, values = _compared("value", clause, sqlite)
     if kind == METRIC:  # NaN is stored as 0, and differs from every number
         compared = f"({compared} OR is_nan)" if clause.sign == "!=" else f"{compared} AND NOT is_nan"
-    return f"r.run_uuid IN (SELECT run_uuid FROM {_TABLES[kind]} WHERE key = ? AND {compared})", [key, *values]
+    of = f"FROM {_TABLES[kind]} n WHERE key = ? AND {compared}"
+    if each:
+        return f"EXISTS (SELECT 1 {of} AND n.run_uuid = r.run_uuid)", [key, *values]
+    return f"r.run_uuid IN (SELECT run_uuid {of})", [key, *values]
 
 
 def _compared(column: str, clause: Clause, sqlite: bool) -> tuple[str, list[Any]]:

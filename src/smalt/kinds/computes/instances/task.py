@@ -29,6 +29,8 @@ from smalt.store.resources import Row
 CREATION_FAILED, STARTUP_FAILED = 91, 92  # exit codes, as below
 _HEADER_S = 365 * 86400.0  # it opens nothing once the task has ended
 _LOGS_KEPT = 3
+# `rfc3987_syntax` makes a parser of a grammar when it is imported, which takes as long as all else of the start.
+# Where it is missing, jsonschema does not look at addresses with letters beyond ASCII, of which JupyterLab has none.
 # What is set for these lines alone is taken out of what JupyterLab, and so all kernels and terminals, have.
 _RUN = """
 export HOME="${{inputs.home}}" SMALT_CODE="${{inputs.code}}" PROMPT_DIRTRIM=2
@@ -60,7 +62,13 @@ run creation "${SMALT_CREATION:-}" "${SMALT_CREATION_S:-0}" 91
 run startup "${SMALT_STARTUP:-}" "${SMALT_STARTUP_S:-0}" 92
 where="Users/$SMALT_FOLDER"
 unset SMALT_CREATION SMALT_CREATION_S SMALT_STARTUP SMALT_STARTUP_S SMALT_CONFIG SMALT_FOLDER SMALT_KERNELS
-exec jupyter-lab --no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port=0 --ServerApp.port_retries=0 \\
+SMALT_LAB='
+import sys
+sys.modules["rfc3987_syntax"] = None
+from jupyterlab.labapp import main
+sys.exit(main())
+'
+exec python -P -c "$SMALT_LAB" --no-browser --ServerApp.ip=127.0.0.1 --ServerApp.port=0 --ServerApp.port_retries=0 \\
   --ServerApp.root_dir="$SMALT_CODE" --FileContentsManager.preferred_dir="$where" --ServerApp.quit_button=False \\
   --ServerApp.allow_remote_access=True --ServerApp.allow_root=True --ServerApp.password= \\
   --ServerApp.terminado_settings='{"shell_command": ["bash"]}' \\
