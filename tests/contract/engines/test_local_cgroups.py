@@ -47,7 +47,7 @@ def test_it_goes_with_the_next_removal(local: Any, held: Path) -> None:
 def test_removals_side_by_side_leave_it_to_one_of_them(local: Any, held: Path) -> None:
     """Each looks for what is left over."""
     (held / "inside").rmdir()
-    together, busy = threading.Barrier(2, timeout=60), local.engine._busy
+    together, busy = threading.Barrier(2, timeout=300), local.engine._busy
 
     class Seen(set[Path]):
         def __sub__(self, other: Any) -> Any:
