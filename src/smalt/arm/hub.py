@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from smalt.arm.reach import covers
 from smalt.store.news import EVERYTHING, Hint
@@ -99,7 +100,7 @@ class Subscription:
 
     def wake(self) -> None:
         """From any thread."""
-        if not self._loop.is_closed():
+        with suppress(RuntimeError):  # the loop has ended, and nobody waits there any more
             self._loop.call_soon_threadsafe(self._event.set)
 
     async def changed(self, timeout_s: float) -> bool:

@@ -207,9 +207,7 @@ class Loop:
                 free[lane] -= 1
                 try:
                     pools[lane].submit(self._work, row, lane)
-                except (
-                    RuntimeError
-                ) as error:  # of a thread that cannot be started; whoever is free takes the row all the same
+                except RuntimeError as error:  # no thread can be started; the row waits for one that there is
                     log.warning("%s waits for a thread: %s", row.id, error)
             if not rows or all(free.values()):  # these were all; what becomes due from now on wakes
                 return [lane for name, lane in self._lanes.items() if free[name]]

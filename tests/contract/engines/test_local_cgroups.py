@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,25 @@ def test_it_goes_with_the_next_removal(local: Any, held: Path) -> None:
     assert held.exists()
     (held / "inside").rmdir()
     local.engine.remove("none")
+    assert not held.exists()
+    eventually(lambda: not graves(local), "the folder goes")
+
+
+def test_removals_side_by_side_leave_it_to_one_of_them(local: Any, held: Path) -> None:
+    """Each looks for what is left over."""
+    (held / "inside").rmdir()
+    together, busy = threading.Barrier(2, timeout=300), local.engine._busy
+
+    class Seen(set[Path]):
+        def __sub__(self, other: Any) -> Any:
+            found = super().__sub__(other)
+            together.wait()
+            return found
+
+    local.engine._busy = Seen(busy)
+    with ThreadPoolExecutor(2) as both:
+        for one in [both.submit(local.engine.remove, name) for name in ("none", "other")]:
+            one.result()
     assert not held.exists()
     eventually(lambda: not graves(local), "the folder goes")
 

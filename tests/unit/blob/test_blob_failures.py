@@ -190,6 +190,21 @@ def test_what_killed_processes_left_is_swept_at_the_start(make_rig, tmp_path):
     assert len(second.staged_files()) == 2  # the younger upload: its data and its index
 
 
+def test_a_block_behind_a_line_that_was_cut_short_outlives_a_restart(make_rig, tmp_path):
+    first = make_rig(tmp_path / "root")
+    first.request("PUT", "a", BLOCK_QUERY, body=b"1")
+    index = Path(first.service.spools._place(Target("acct", "data", "a"))) / "index"
+    with index.open("a") as file:
+        file.write('["data-0", "Mg')
+    first.request("PUT", "a", "comp=block&blockid=Mg==", body=b"2")
+    first.close()
+    second = make_rig(tmp_path / "root")
+    names = "".join(f"<Latest>{one}</Latest>" for one in ("MQ==", "Mg=="))
+    listed = f"<?xml version='1.0' encoding='utf-8'?><BlockList>{names}</BlockList>".encode()
+    assert second.request("PUT", "a", "comp=blocklist", body=listed).status == 201
+    assert second.get("a").body == b"12"
+
+
 def test_leftovers_are_swept_by_their_age_while_the_platform_runs(rig):
     writer = rig.store.staging.writer()
     rig.request("PUT", "idle", BLOCK_QUERY, body=b"1")

@@ -38,7 +38,7 @@ def test_an_environment_is_made_by_one_and_used_by_the_other(tmp_path: Path, mon
 
     with ThreadPoolExecutor(2) as both:
         found = [both.submit(made, number) for number in range(2)]
-        waited = waits.wait(60)
+        waited = waits.wait(300)
         for _ in range(1 if waited else 2):
             (tmp_path / "go").write_text("x\n")
         assert [one.result() for one in found] == [tmp_path / "env" / "bin" / "python"] * 2

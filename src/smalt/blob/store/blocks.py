@@ -23,7 +23,7 @@ from pathlib import Path
 from smalt.blob.errors import invalid_block_list
 from smalt.blob.names import Target
 from smalt.blob.store.objects import ObjectReader, Staged
-from smalt.blob.store.staging import Staging
+from smalt.blob.store.staging import Staging, write_all
 
 MAX_BLOCKS = 50_000
 _REMEMBERED = 2000
@@ -67,10 +67,10 @@ class Spool:
             return
         self.blocks.pop(block, None)  # its place in the order is that of its last upload
         self.blocks[block] = Extent(start, length)
-        line = json.dumps([self.data.name, block, start, length]) + "\n"
+        line = "\n" + json.dumps([self.data.name, block, start, length]) + "\n"  # behind one that was cut short
         fd = os.open(self.folder / "index", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, line.encode())
+            write_all(fd, line.encode(), os.fstat(fd).st_size)
         finally:
             os.close(fd)
 

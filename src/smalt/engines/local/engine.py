@@ -156,7 +156,10 @@ class LocalEngine:
         if grave is not None:
             self._dispose(grave, self._graves.take)
         for busy in list(self._busy - {grave}):
-            self._busy.discard(busy)
+            try:
+                self._busy.remove(busy)
+            except KeyError:  # another removal has it
+                continue
             self._dispose(busy, self._graves.take)
         if self._carriage is not None:
             self._carriage.settle()

@@ -102,6 +102,8 @@ class Workshop:
                 if stat.S_ISREG(os.fstat(opened).st_mode):
                     scratch = self._kept / ".new"
                     shutil.copyfile(f"/proc/self/fd/{opened}", scratch)
+                    with scratch.open("rb") as copied:  # it is used for ever: whole also after a loss of power
+                        os.fsync(copied.fileno())
                     scratch.replace(self._kept / wheel.name)
             finally:
                 os.close(opened)
