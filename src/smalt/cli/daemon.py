@@ -91,7 +91,7 @@ def supervise(order: Order, lock: Lock, changed: Callable[[View], None]) -> None
 
 def start_detached(
     settings: Settings,
-    order: Order,
+    order: Callable[[], Order],
     lock: Lock,
     environment: Mapping[str, str],
     make: Callable[[], None],
@@ -99,16 +99,17 @@ def start_detached(
 ) -> None:
     """Leave a supervisor with this environment behind; returns when the platform is ready.
 
-    `make` makes the files that the programs wait for, `meanwhile` is called behind it: both while they start.
-    Raises what these raise, and CliError with the log's end.
+    `order` makes what it is told, while it starts; `make` makes the files that the programs wait for, and `meanwhile`
+    is called behind it: both while they start. Raises what these raise, and CliError with the log's end.
     """
     reader, writer = os.pipe()
     with making(settings.run):
         process = _started(settings, lock, writer, environment)
         try:
             assert process.stdin is not None
+            told = order().write()
             with contextlib.suppress(BrokenPipeError), process.stdin:  # it died already: the answer tells
-                process.stdin.write(order.write())
+                process.stdin.write(told)
             make()
         except BaseException:
             _give_up(process, reader)

@@ -12,6 +12,7 @@ import pytest
 from fakes.machines import machine
 from live.ports import free_port
 from smalt.auth.certificates import SERVER_LIFETIME, ensure_certificates
+from smalt.cli.probe import Probe
 from smalt.cli.root import prepare, take_lock
 from smalt.cli.supervisor import View
 from smalt.cli.version import installed
@@ -68,6 +69,10 @@ def test_the_port_of_the_platform_that_runs_here(tmp_path: Path) -> None:
     assert platform.server(examined).fact == "does not run"
 
 
+async def answering(probe: Probe) -> bool:
+    return True
+
+
 @pytest.mark.parametrize(("version", "state"), [(installed(), State.OK), ("0.0.9", State.WARN)])
 def test_a_server_of_another_version(
     tmp_path: Path, version: str, state: State, monkeypatch: pytest.MonkeyPatch
@@ -76,7 +81,7 @@ def test_a_server_of_another_version(
     monkeypatch.setattr(platform, "holder", lambda root: 7)
     monkeypatch.setattr(platform, "read_view", lambda path: view)
     assert platform.server(machine(tmp_path)).fact == "process 7 runs and does not answer"
-    monkeypatch.setattr(platform, "_answers", lambda examined: True)
+    monkeypatch.setattr(platform.Probe, "answers", answering)
     found = platform.server(machine(tmp_path))
     assert found.state is state and version in found.fact
 

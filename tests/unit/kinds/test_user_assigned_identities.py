@@ -60,6 +60,19 @@ def test_an_identity_keeps_its_ids_and_a_new_one_has_others(harness: Harness) ->
     assert made(harness)["clientId"] != first["clientId"]
 
 
+def test_it_is_found_in_its_subscription_and_goes_with_its_group(harness: Harness) -> None:
+    group = f"{GROUP}-two"
+    harness.put(group, {"location": "local"})
+    answer = harness.put(ID.replace(GROUP, group), {"location": "local"})
+    everywhere = f"{GROUP.partition('/resourceGroups')[0]}/providers/Microsoft.ManagedIdentity/userAssignedIdentities"
+    assert [one["id"] for one in harness.get(everywhere).json()["value"]] == [ID.replace(GROUP, group)]
+    assert harness.send("DELETE", group).status_code in (200, 202)
+    harness.settle()
+    assert harness.get(group).status_code == 404
+    with pytest.raises(ArmError, match="not found"):
+        Identities(harness.settings, harness.database).get(answer.json()["properties"]["clientId"])
+
+
 def test_a_cluster_shows_the_ids_of_what_it_was_given(harness: Harness) -> None:
     ids, unknown = made(harness), ID.replace("trainer", "nobody")
     named = cluster(harness, ID.upper(), unknown)["identity"]["userAssignedIdentities"]

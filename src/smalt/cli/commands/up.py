@@ -163,7 +163,7 @@ def _start_here(settings: Settings, lock: Lock) -> None:
 
 def _leave_behind(settings: Settings, lock: Lock, meanwhile: Callable[[], None] = lambda: None) -> None:
     environment = platform_environment(settings, os.environ)
-    start_detached(settings, _order(settings), lock, environment, lambda: _make(settings), meanwhile)
+    start_detached(settings, lambda: _order(settings), lock, environment, lambda: _make(settings), meanwhile)
 
 
 def _order(settings: Settings) -> Order:
