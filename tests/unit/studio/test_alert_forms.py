@@ -14,6 +14,7 @@ from fakes.deployments import ENDPOINT, KEY
 from fakes.examples import prepare
 from fakes.platform import GROUP, WORKSPACE
 from fakes.studio import HERE, StudioSite, form_token
+from smalt.store import resources
 from smalt.studio.documents.alert_form import WATCHES
 
 RULES = f"{GROUP}/providers/Microsoft.Insights/metricAlerts"
@@ -133,7 +134,7 @@ def test_conditions_of_others_are_kept(served: StudioSite) -> None:
     patched = served.harness.send("PATCH", f"{RULES}/slow", {"properties": {"criteria": criteria}})
     assert patched.status_code == 200
     page = served.open("/studio/alerts/slow").text
-    assert '<option value="kept" selected>As it is: Average CpuUtilizationPercentage' in page
+    assert '<option value="kept" selected>As it is: average CpuUtilizationPercentage' in page
     assert "to" in send(served, "/alerts/slow", {"watch": "kept", "severity": "0", "etag": etag(served)})
     made = rule(served)["properties"]
     assert made["criteria"]["allOf"][0]["metricName"] == "CpuUtilizationPercentage" and made["severity"] == 0
@@ -156,3 +157,14 @@ def test_pages_lead_there(served: StudioSite) -> None:
     assert f"/studio/alerts-new?endpoint={NAME}" in tab
     page = served.open("/studio/alerts-new", {**HERE, "endpoint": NAME}).text
     assert f'name="endpoint" value="{NAME}"' in page and WORKSPACE
+
+
+def test_what_is_fired_is_said_at_home(served: StudioSite) -> None:
+    assert "to" in send(served, "/alerts-new", SLOW)
+    assert "fired" not in served.open("/studio").text
+    fired = {"at": served.harness.clock(), "reason": "it <b>is</b>", "scope": ENDPOINT, "id": "1", "cause": ""}
+    with served.harness.database.write() as connection:
+        resources.merge_status(connection, f"{RULES}/slow".lower(), {"fired": fired})
+    home, page = served.open("/studio").text, served.open("/studio/alerts/slow").text
+    assert "An alert is fired" in home and "/studio/alerts/slow" in home
+    assert "it &lt;b&gt;is" in page and "Acknowledge" in page and "above 500, within 5 minutes" in page
