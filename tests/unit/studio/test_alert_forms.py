@@ -109,11 +109,18 @@ def test_a_webhook_comes_with_a_group_of_its_own(tmp_path: Path) -> None:
     assert "to" in send(served, "/alerts-new", other) and len(rule(served, "other")["properties"]["actions"]) == 2
 
 
-def test_the_second_of_two_editors_is_told_and_what_others_added_stays(served: StudioSite) -> None:
+async def nobody(visit: Any) -> dict[str, Any]:
+    return {}
+
+
+def test_the_second_of_two_editors_is_told_and_what_others_added_stays(
+    served: StudioSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "to" in send(served, "/alerts-new", SLOW)
     group = {"location": "Global", "properties": {"groupShortName": "ops", "enabled": True}}
     assert served.harness.put(f"{GROUPS}/ops", group).status_code == 201
     own = {"actionGroupId": f"{GROUPS}/ops", "webHookProperties": {"team": "b"}}
+    assert send(served, "/alerts-new/preview", {**SLOW, "watch": "kept"})["fields"][0]["target"] == "watch"
     before = etag(served)
     answer = served.harness.send("PATCH", f"{RULES}/slow", {"properties": {"actions": [own]}})
     assert answer.status_code == 200
@@ -123,6 +130,11 @@ def test_the_second_of_two_editors_is_told_and_what_others_added_stays(served: S
     assert "to" in send(served, "/alerts/slow", now)
     made = rule(served)["properties"]
     assert made["actions"] == [own] and made["criteria"]["allOf"][0]["threshold"] == 900
+    assert 'name="group.ops" checked' in served.open("/studio/alerts/slow").text
+    monkeypatch.setattr("smalt.studio.pages.alert._groups", nobody)  # as where it is of another resource group
+    assert "to" in send(served, "/alerts/slow", {**SLOW, "etag": etag(served)})
+    assert rule(served)["properties"]["actions"] == [own]
+    monkeypatch.undo()
     assert "to" in send(served, "/alerts/slow", {**SLOW, "etag": etag(served)})
     assert rule(served)["properties"]["actions"] == []
 
