@@ -14,6 +14,7 @@ from fakes.deployments import ENDPOINT, KEY
 from fakes.examples import prepare
 from fakes.platform import GROUP, WORKSPACE
 from fakes.studio import HERE, StudioSite, form_token
+from smalt.store import resources
 from smalt.studio.documents.alert_form import WATCHES
 
 RULES = f"{GROUP}/providers/Microsoft.Insights/metricAlerts"
@@ -108,11 +109,18 @@ def test_a_webhook_comes_with_a_group_of_its_own(tmp_path: Path) -> None:
     assert "to" in send(served, "/alerts-new", other) and len(rule(served, "other")["properties"]["actions"]) == 2
 
 
-def test_the_second_of_two_editors_is_told_and_what_others_added_stays(served: StudioSite) -> None:
+async def nobody(visit: Any) -> dict[str, Any]:
+    return {}
+
+
+def test_the_second_of_two_editors_is_told_and_what_others_added_stays(
+    served: StudioSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "to" in send(served, "/alerts-new", SLOW)
     group = {"location": "Global", "properties": {"groupShortName": "ops", "enabled": True}}
     assert served.harness.put(f"{GROUPS}/ops", group).status_code == 201
     own = {"actionGroupId": f"{GROUPS}/ops", "webHookProperties": {"team": "b"}}
+    assert send(served, "/alerts-new/preview", {**SLOW, "watch": "kept"})["fields"][0]["target"] == "watch"
     before = etag(served)
     answer = served.harness.send("PATCH", f"{RULES}/slow", {"properties": {"actions": [own]}})
     assert answer.status_code == 200
@@ -122,6 +130,11 @@ def test_the_second_of_two_editors_is_told_and_what_others_added_stays(served: S
     assert "to" in send(served, "/alerts/slow", now)
     made = rule(served)["properties"]
     assert made["actions"] == [own] and made["criteria"]["allOf"][0]["threshold"] == 900
+    assert 'name="group.ops" checked' in served.open("/studio/alerts/slow").text
+    monkeypatch.setattr("smalt.studio.pages.alert._groups", nobody)  # as where it is of another resource group
+    assert "to" in send(served, "/alerts/slow", {**SLOW, "etag": etag(served)})
+    assert rule(served)["properties"]["actions"] == [own]
+    monkeypatch.undo()
     assert "to" in send(served, "/alerts/slow", {**SLOW, "etag": etag(served)})
     assert rule(served)["properties"]["actions"] == []
 
@@ -133,7 +146,7 @@ def test_conditions_of_others_are_kept(served: StudioSite) -> None:
     patched = served.harness.send("PATCH", f"{RULES}/slow", {"properties": {"criteria": criteria}})
     assert patched.status_code == 200
     page = served.open("/studio/alerts/slow").text
-    assert '<option value="kept" selected>As it is: Average CpuUtilizationPercentage' in page
+    assert '<option value="kept" selected>As it is: average CpuUtilizationPercentage' in page
     assert "to" in send(served, "/alerts/slow", {"watch": "kept", "severity": "0", "etag": etag(served)})
     made = rule(served)["properties"]
     assert made["criteria"]["allOf"][0]["metricName"] == "CpuUtilizationPercentage" and made["severity"] == 0
@@ -156,3 +169,14 @@ def test_pages_lead_there(served: StudioSite) -> None:
     assert f"/studio/alerts-new?endpoint={NAME}" in tab
     page = served.open("/studio/alerts-new", {**HERE, "endpoint": NAME}).text
     assert f'name="endpoint" value="{NAME}"' in page and WORKSPACE
+
+
+def test_what_is_fired_is_said_at_home(served: StudioSite) -> None:
+    assert "to" in send(served, "/alerts-new", SLOW)
+    assert "fired" not in served.open("/studio").text
+    fired = {"at": served.harness.clock(), "reason": "it <b>is</b>", "scope": ENDPOINT, "id": "1", "cause": ""}
+    with served.harness.database.write() as connection:
+        resources.merge_status(connection, f"{RULES}/slow".lower(), {"fired": fired})
+    home, page = served.open("/studio").text, served.open("/studio/alerts/slow").text
+    assert "An alert is fired" in home and "/studio/alerts/slow" in home
+    assert "it &lt;b&gt;is" in page and "Acknowledge" in page and "above 500, within 5 minutes" in page

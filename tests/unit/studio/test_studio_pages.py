@@ -166,7 +166,7 @@ def test_what_is_not_there_is_a_page_that_says_so(site: StudioSite) -> None:
     [
         ("/jobs/train-1/cancel", "/jobs/train-1?"), ("/computes/farm/change", "/computes/farm?"),
         ("/endpoints/e/deployments/blue/scale", "/endpoints/e?"), ("/endpoints/new/preview", "/endpoints/new?"),
-        ("/data/rows/1/tags", "/data/rows/1?"), ("/alerts/slow/acknowledge", "/alerts?"), ("/sign-out", "?"),
+        ("/data/rows/1/tags", "/data/rows/1?"), ("/alerts/slow/acknowledge", "/alerts/slow?"), ("/sign-out", "?"),
         ("/jobs/new/notebook", "/jobs/new?"), ("/jobs/new/yaml", "/jobs/new?mode=yaml&"),
     ],
 )  # fmt: skip

@@ -70,14 +70,17 @@ WATCHES = {
 }
 
 
-def document(fields: Mapping[str, str]) -> Document:
-    """What the form says, checked as far as that needs no platform: names as its fields. Raises Faulty."""
+def document(fields: Mapping[str, str], kept: bool = False) -> Document:
+    """What the form says, checked as far as that needs no platform: names as its fields. Raises Faulty.
+
+    `kept`: the rule is there, and may keep its conditions.
+    """
     found: Document = {name: fields.get(name, "").strip() for name in ("name", "endpoint", "deployment", "description")}
     found["watch"] = fields.get("watch", "latency")
     needed = ["name"] if found["watch"] == KEPT else ["name", "endpoint"]
     faults = [Fault((one,), f"{one}: this is missing.") for one in needed if not found[one]]
     watch = WATCHES.get(found["watch"])
-    if watch is None and found["watch"] != KEPT:
+    if watch is None and not (kept and found["watch"] == KEPT):
         faults.append(Fault(("watch",), f"watch: this is one of {', '.join(WATCHES)}."))
     if watch is not None:
         given = _number(fields.get("threshold", ""))

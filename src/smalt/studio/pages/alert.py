@@ -17,7 +17,6 @@ from smalt.studio.documents.written import Faulty
 from smalt.studio.pages.alerts import rules_of
 from smalt.studio.pages.endpoint import alert
 from smalt.studio.pages.rehearsed import as_refused, segment
-from smalt.studio.platform_api import meaning
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
@@ -66,15 +65,17 @@ async def submit(visit: Visit) -> Response:
 
 
 async def change(visit: Visit) -> Response:
-    """With the `etag` of what was shown. What a rule adds for a receiver stays."""
+    """With the `etag` of what was shown. What a rule adds for a receiver stays, as do groups that the form has not."""
     name = str(visit.http.path_params["name"])
     visit.fields["name"] = name
-    document = _document(visit)
+    document = _document(visit, kept=True)
     there = part(await visit.api.get(_path(visit)), "properties")
     known = {str(one["actionGroupId"]).lower(): one for one in there.get("actions") or ()}
+    offered = {_group(visit, one).lower() for one in await _groups(visit)}
     async with _Group(visit, document) as own:
-        wanted = [*(_group(visit, one) for one in (*document["groups"], *own))]
+        wanted = [_group(visit, one) for one in (*document["groups"], *own)]
         actions = [known.get(one.lower(), {"actionGroupId": one}) for one in wanted]
+        actions += [one for key, one in known.items() if key not in offered]
         await visit.change(_path(visit), {"properties": alert_form.properties(document, visit.workspace, actions)})
     return _to(visit, name)
 
@@ -112,8 +113,7 @@ class _Group:
         there = await _groups(self._visit)
         if name not in there:
             resource = {"location": "Global", "properties": body}
-            with meaning(**{"properties.groupShortName": "name"}):
-                await self._visit.api.put(_group(self._visit, name), resource, headers={"if-none-match": "*"})
+            await self._visit.api.put(_group(self._visit, name), resource, headers={"if-none-match": "*"})
             self._made = name
         return [name]
 
@@ -157,14 +157,16 @@ async def _form(visit: Visit, template: str, given: Document, **more: Any) -> Re
         visit.api.get(f"{visit.workspace}/schedules", {"count": str(CHOICE), "listViewType": "All"}),
         _groups(visit),
     )
-    blank: Document = {"name": "", "deployment": "", "description": "", "threshold": "", "groups": (), "kept": ""}
+    blank: Document = {"name": "", "deployment": "", "description": "", "threshold": "", "groups": ()}
     return page(
         template,
         visit,
         given={**blank, **given},
         endpoints=[one["name"] for one in endpoints["value"]],
         schedules=[one["name"] for one in schedules["value"]],
-        groups={name: _told(one) for name, one in groups.items()},
+        groups=[
+            (name, _told(one), _group(visit, name).lower() in given.get("groups", ())) for name, one in groups.items()
+        ],
         hosts=visit.settings.webhook_hosts,
         watches=WATCHES,
         windows=_with(alert_form.WINDOWS, str(given["window"])),
@@ -205,7 +207,7 @@ def _given(visit: Visit, document: Document) -> Document:
         "every": properties["evaluationFrequency"],
         "severity": str(properties.get("severity", 3)),
         "description": properties.get("description") or "",
-        "groups": [str(one["actionGroupId"]).rpartition("/")[2].lower() for one in properties.get("actions") or ()],
+        "groups": [str(one["actionGroupId"]).lower() for one in properties.get("actions") or ()],
     }
 
 
@@ -222,9 +224,9 @@ def _watched(visit: Visit, scopes: list[str]) -> tuple[str, str]:
     return name, below[0][1] if below else ""
 
 
-def _document(visit: Visit) -> Document:
+def _document(visit: Visit, kept: bool = False) -> Document:
     try:
-        return alert_form.document(visit.fields)
+        return alert_form.document(visit.fields, kept)
     except Faulty as error:
         raise as_refused(error) from None
 

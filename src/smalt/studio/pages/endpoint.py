@@ -21,6 +21,10 @@ from smalt.studio.visit import Visit
 TABS = {"": "Overview", "traffic": "Traffic and scale", "test": "Test", "alerts": "Alerts"}
 CHANGES = 30
 MIRROR_MOST = 50  # percent
+OPERATORS = {
+    "GreaterThan": "above", "GreaterThanOrEqual": "at least", "LessThan": "below", "LessThanOrEqual": "at most",
+    "Equals": "as much as",
+}  # fmt: skip
 
 
 async def show(visit: Visit) -> Response:
@@ -131,7 +135,7 @@ def alert(document: Document) -> Document:
 
 
 def _rule(one: Document) -> str:
-    said = f"{one['timeAggregation']} {one['metricName']} {one['operator']} {one['threshold']:g}"
+    said = f"{one['timeAggregation'].lower()} {one['metricName']} {OPERATORS[one['operator']]} {one['threshold']:g}"
     for each in one.get("dimensions") or ():
         word = "not " if each["operator"] == "Exclude" else ""
         said += f" where {each['name']} is {word}{' or '.join(each['values'])}"

@@ -1,4 +1,4 @@
-"""Home: what broke, by cause; what runs, waits, failed and was completed, endpoints; the workspaces that there are."""
+"""Home: alerts that are fired; what broke, by cause; what runs, waits or has ended; endpoints; all workspaces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import asyncio
 from starlette.responses import Response
 
 from smalt.studio.pages import endpoints
-from smalt.studio.pages.jobs import following, listed
+from smalt.studio.pages.alerts import rules_of
+from smalt.studio.pages.endpoint import alert
+from smalt.studio.pages.jobs import PAGE, following, listed
 from smalt.studio.rendering import page
 from smalt.studio.routes import get
 from smalt.studio.visit import Visit
@@ -24,8 +26,9 @@ SECTIONS = (
 
 async def show(visit: Visit) -> Response:
     cursor = await visit.cursor()
-    failures, serving, found = await asyncio.gather(
+    failures, rules, serving, found = await asyncio.gather(
         visit.api.get(f"{visit.workspace}/failures"),
+        visit.api.get(rules_of(visit), {"scope": str(visit.workspace), "count": str(PAGE)}),
         visit.api.get(f"{visit.workspace}/onlineEndpoints", {"count": str(SHOWN)}),
         asyncio.gather(*(listed(visit, {"status": states, "$top": str(SHOWN)}) for _, states, _ in SECTIONS)),
     )
@@ -37,6 +40,7 @@ async def show(visit: Visit) -> Response:
         visit,
         cursor=cursor,
         sections=sections,
+        fired=[one for one in map(alert, rules["value"]) if one["state"] == "Fired"],
         causes=failures["value"][:CAUSES],
         endpoints=[endpoints.shown(one) for one in serving["value"]],
         more_endpoints=following(serving),
