@@ -98,22 +98,21 @@ def _used(process: subprocess.Popen) -> float:
 @contextmanager
 def gateway(root: Path, sockets: dict[str, Path]) -> Iterator[tuple[str, subprocess.Popen]]:
     """A platform's Envoy alone, with an endpoint for each socket; its URL."""
-    with standing(root) as (made, process):
+    with standing(root) as (made, url, process):
         version = made.apply([_endpoint(name, path) for name, path in sockets.items()])
         until(lambda: made.in_force(version), root)
-        port = json.loads((root / "gateway" / "lds" / "lds.json").read_text())["resources"][0]["address"]
-        yield f"https://localhost:{port['socket_address']['port_value']}", process
+        yield url, process
 
 
 @contextmanager
-def standing(root: Path) -> Iterator[tuple[EnvoyGateway, subprocess.Popen]]:
+def standing(root: Path) -> Iterator[tuple[EnvoyGateway, str, subprocess.Popen]]:
     settings = Settings(root, "localhost", serving.free_port())
     ensure_certificates(settings)
     made = EnvoyGateway(settings, TokenService(settings))
     made.write_bootstrap()
     with serving.running(made.command(), root) as process:
         until(made.listening, root)
-        yield made, process
+        yield made, settings.url, process
 
 
 def until(holds: Callable[[], bool], root: Path) -> None:

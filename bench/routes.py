@@ -15,8 +15,8 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import ceiling
@@ -36,7 +36,7 @@ def measure(folder: Path, endpoints: int, deployments: int, rounds: int) -> dict
         for number, path in enumerate(sockets):
             (folder / str(number)).mkdir()
             stack.enter_context(serving.running(ceiling.nothing(folder / str(number), path), folder / str(number)))
-        gateway = stack.enter_context(_gateway(folder / "root"))
+        gateway, _, _ = stack.enter_context(ceiling.standing(folder / "root"))
         names = [f"b{number}" for number in range(deployments)]
         routes = {
             f"endpoint-{number}": _endpoint(f"endpoint-{number}", names, sockets[0]) for number in range(endpoints)
@@ -63,12 +63,6 @@ def _seconds(gateway: EnvoyGateway, change: Callable[[], str]) -> float:
         time.sleep(pause)
         pause *= LOOK_GROWS
     return time.perf_counter() - begun
-
-
-@contextmanager
-def _gateway(root: Path) -> Iterator[EnvoyGateway]:
-    with ceiling.standing(root) as (made, _):
-        yield made
 
 
 def _endpoint(name: str, deployments: list[str], path: Path, gets: int = 0) -> EndpointRoute:
