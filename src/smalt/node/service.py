@@ -89,6 +89,7 @@ class NodeService:
             self._forwarder.told = self._moved
             self._forwarder.start()
         self._engine.watch(self._owner_changed)
+        self._builds.adopt(filter(Builds.owns, set(self._here(builds=True).values())))
         reporter = threading.Thread(target=self._report_on, name="reports", daemon=True)
         reporter.start()
         pause, revoked = _FIRST_PAUSE_S, False
