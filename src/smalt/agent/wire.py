@@ -35,7 +35,7 @@ LOCK_FILE = "lock"
 LISTEN_VARIABLE = "SMALT_LISTEN"
 CA_VARIABLES = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 STOP_FILE = "stop.json"
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # of a file that a loss of power has cut short
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # of a file that is torn, or of another version
 
 
 class Phase(StrEnum):

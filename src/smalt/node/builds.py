@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
@@ -58,6 +58,17 @@ class Builds:
         self._packs.close()
         for pool in (self._fetchers, self._storing):
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def adopt(self, owners: Iterable[str]) -> None:
+        """What ended while no service was here is followed by what comes after it, behind all else."""
+        for owner in owners:
+            self._storing.submit(self._adopt, owner)
+
+    def _adopt(self, owner: str) -> None:
+        try:
+            self.look(owner)
+        except Exception:
+            _LOG.exception("environment %s could not be looked at", owner.removeprefix(_OWNER))
 
     def ready(self, task: TaskSpec) -> bool:
         return not task.environment or self._environments.built(task.environment) is not None

@@ -25,7 +25,7 @@ from smalt.agent import wire
 from smalt.agent.wire import Outcome, Phase, TaskSpec, TaskState
 from smalt.arm.errors import ArmError
 from smalt.engines.local import LocalEngine
-from smalt.engines.local.folders import UNREADABLE, Folders
+from smalt.engines.local.folders import Folders
 from smalt.engines.remote.messages import HEARTBEAT_S, PREFIX, SESSION_HEADER, SILENT_S
 from smalt.environments import UvEnvironments
 from smalt.node.builds import Builds
@@ -89,6 +89,7 @@ class NodeService:
             self._forwarder.told = self._moved
             self._forwarder.start()
         self._engine.watch(self._owner_changed)
+        self._builds.adopt(filter(Builds.owns, set(self._here(builds=True).values())))
         reporter = threading.Thread(target=self._report_on, name="reports", daemon=True)
         reporter.start()
         pause, revoked = _FIRST_PAUSE_S, False
@@ -304,7 +305,7 @@ class NodeService:
         """As the engine tells it. What cannot be understood is lost: else no news at all would get through."""
         try:
             return self._engine.observe(name)
-        except UNREADABLE as error:
+        except wire.UNREADABLE as error:
             _LOG.warning("the folder of task %s cannot be read: %s", name, error)
             why = f"What its node has of this task cannot be read: {error}."
             now = time.time()
@@ -329,7 +330,7 @@ class NodeService:
         for folder in self._folders.all():
             try:
                 head = wire.Head.from_json((folder / wire.TASK_FILE).read_text())
-            except (OSError, *UNREADABLE):
+            except (OSError, *wire.UNREADABLE):
                 continue  # being made, or being removed
             if builds or not Builds.owns(head.owner):
                 found[head.name] = head.owner

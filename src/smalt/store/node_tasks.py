@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, String, and_, bindparam, delete, select, update
@@ -127,6 +128,13 @@ def _refs(task: TaskSpec) -> str:
     return json.dumps([sorted(task.refs()), sorted(task.written())])
 
 
+@lru_cache(4096)
+def _named(refs: str) -> tuple[frozenset[Ref], frozenset[Ref]]:
+    """What `_refs` wrote: asked for by each request for a blob, of all tasks of the machine."""
+    named, written = json.loads(refs)
+    return frozenset(Ref(*one) for one in named), frozenset(Ref(*one) for one in written)
+
+
 def _holds(ref: Ref, other: Ref) -> bool:
     folder = f"{ref.name.rstrip('/')}/" if ref.name else ""
     same = ref[:2] == other[:2]
@@ -138,15 +146,15 @@ def _one(row: SqlRow[Any] | None) -> NodeTask | None:
 
 
 def _task(row: SqlRow[Any]) -> NodeTask:
-    named, written = json.loads(row.refs)
+    named, written = _named(row.refs)
     return NodeTask(
         row.id,
         row.name,
         row.node,
         row.owner,
         row.fence,
-        frozenset(Ref(*one) for one in named),
-        frozenset(Ref(*one) for one in written),
+        named,
+        written,
         TaskState.from_json(row.state) if row.state else None,
         row.grace_s,
         row.removing,

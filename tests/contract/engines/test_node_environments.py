@@ -20,7 +20,7 @@ from fakes.refs import ref
 from fakes.wheels import make_wheel
 from live.files import files_below
 from live.patience import PATIENCE_S
-from smalt.agent.wire import Outcome, Ref, TaskSpec
+from smalt.agent.wire import Outcome, Phase, Ref, TaskSpec
 from smalt.arm.outage import StoreAway
 from smalt.arm.ports import EnvironmentSpec
 from smalt.engines.remote.messages import PREFIX
@@ -139,6 +139,20 @@ def test_what_cannot_be_fetched_is_built(remote: Any, task: Any, monkeypatch: An
     assert state.exit_code == 0, state.error
     said = (remote.root / "logs" / "one.build").read_text()
     assert "Built in" in said and ("It cannot be used: it is torn" in said) == isinstance(found, Other)
+
+
+def test_what_was_compiled_while_no_service_was_there_is_packed_by_the_next(remote: Any, task: Any) -> None:
+    builds, one = remote.dialled.service._builds, task("one")
+    is_over = builds._is_over
+    builds._is_over = lambda name: not name.startswith("compile-") and is_over(name)
+    remote.engine.ensure(one)
+    assert remote.changes.ended("one", 60).exit_code == 0
+    name = builds._compiling(one.environment).name
+    remote.dialled.until(lambda: (state := builds._engine.observe(name)) and state.phase is Phase.EXITED, 60)
+    remote.dialled.stop_node()
+    assert not packed(remote)
+    remote.dialled.start_node()
+    remote.dialled.until(lambda: remote.dialled.packs.open(pack_of(one)), 60)
 
 
 def test_what_a_service_before_has_packed_is_stored_by_the_next(remote: Any, line: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,23 @@ def test_a_node_with_some_of_the_gpus_counts_them_from_zero_and_opens_no_other(
         assert task.walls and task.walls.gpus == [0] and task.variables["CUDA_VISIBLE_DEVICES"] == SECOND
     none = isolation.Walling(Settings(tmp_path), own=[]).around(TaskSpec("t", "/o", workspace=WORKSPACE))
     assert none.walls and none.walls.gpus == [] and none.variables["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_trial_that_could_not_be_made_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = subprocess.TimeoutExpired("trial", 1)
+    made: list[Any] = [slow, subprocess.CompletedProcess([], 0, '{"walls": true}'), slow]
+
+    def run(*_: Any, **__: Any) -> Any:
+        found = made.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    monkeypatch.setattr(isolation.subprocess, "run", run)
+    one = Walling(Settings(tmp_path))
+    assert one.isolation().level == "none"
+    assert one.isolation().level == "walls"
+    assert one.isolation().level == "walls" and made == [slow], "one that was made is remembered"
 
 
 @pytest.mark.parametrize("wrong", ["2", "0,0", "GPU-1", "-1", "all"])

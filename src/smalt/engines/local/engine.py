@@ -36,7 +36,7 @@ from smalt.engines.local.folders import (
     read_head,
     read_owner,
     read_state,
-    readable_state,
+    read_state,
     take_lock,
     write_fence,
 )
@@ -266,7 +266,7 @@ class LocalEngine:
 
         Its number is looked up first and its life checked after, so no other gets it.
         """
-        state = readable_state(folder)
+        state = read_state(folder)
         if state is None or not state.agent_pid:
             return  # it looks for a request before it starts anything
         try:
@@ -312,7 +312,7 @@ class LocalEngine:
 
     def _dispose(self, grave: Path, take: Callable[[Path], None]) -> None:
         """End what is left of the task; its files go behind."""
-        state = readable_state(grave)
+        state = read_state(grave)
         if state is None or state.phase is not Phase.EXITED:
             # An agent that is just starting has no number yet; it reads the request before it starts anything.
             write_whole(grave / wire.STOP_FILE, StopRequest(0).to_json())

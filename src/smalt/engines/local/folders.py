@@ -19,7 +19,6 @@ from smalt.agent.wire import TaskState
 TRASH = ".trash"
 _FENCE_FILE = "fence"
 _DOOR = ".door"
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)  # a file that is torn, or of another version
 _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,119}")
 
 
@@ -101,14 +100,6 @@ def read_state(folder: Path) -> TaskState | None:
     except wire.UNREADABLE:
         head = read_head(folder)
         return TaskState(head.name if head else folder.name)
-
-
-def readable_state(folder: Path) -> TaskState | None:
-    """None also of what cannot be understood: a machine that lost its power may have left it torn."""
-    try:
-        return read_state(folder)
-    except UNREADABLE:
-        return None
 
 
 def read_owner(folder: Path) -> str | None:

@@ -15,7 +15,7 @@ from smalt.agent.processes import kill_and_wait, send
 from smalt.agent.whole_file import write_whole
 from smalt.agent.wire import StopRequest
 from smalt.engines.local.engine import LocalEngine
-from smalt.engines.local.folders import Folders, readable_state
+from smalt.engines.local.folders import Folders, read_state
 from smalt.engines.local.survey import RunningTask, running_tasks
 from smalt.settings import Settings
 
@@ -43,7 +43,7 @@ def end_tasks(settings: Settings, grace_s: float = GRACE_S, settle_s: float = SE
 
 def _ask(task: RunningTask, grace_s: float) -> None:
     """SIGTERM says why; the request after it, how long the agent may wait."""
-    state = readable_state(task.folder)
+    state = read_state(task.folder)
     if state is None or not state.agent_pid or state.agent_pid not in task.pids:
         return
     send(state.agent_pid, signal.SIGTERM)

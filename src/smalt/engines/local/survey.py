@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from smalt.agent.folder import MARK_FILE, MARK_VARIABLE
-from smalt.engines.local.folders import UNREADABLE, Folders, read_owner, readable_state
+from smalt.engines.local.folders import Folders, read_owner, read_state
 from smalt.settings import Settings
 
 
@@ -40,7 +40,7 @@ def running_tasks(settings: Settings) -> list[RunningTask]:
         if folder is not None:
             found[folder][process.pid] = _rss_bytes(process)
     return [
-        RunningTask(_name(folder), _owner(folder), folder, tuple(sorted(sizes)), sum(sizes.values()))
+        RunningTask(_name(folder), read_owner(folder) or "", folder, tuple(sorted(sizes)), sum(sizes.values()))
         for folder, sizes in sorted(found.items())
     ]
 
@@ -76,12 +76,5 @@ def _rss_bytes(process: psutil.Process) -> int:
 
 
 def _name(folder: Path) -> str:
-    state = readable_state(folder)
+    state = read_state(folder)
     return state.name if state else folder.name
-
-
-def _owner(folder: Path) -> str:
-    try:
-        return read_owner(folder) or ""
-    except UNREADABLE:
-        return ""

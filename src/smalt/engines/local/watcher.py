@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smalt.agent.wire import Hint, Phase, TaskState
-from smalt.engines.local.folders import UNREADABLE, Folders, read_owner, read_state
+from smalt.engines.local.folders import Folders, read_owner, read_state
 
 _LOG = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Watcher:
                 state = self._follow(self._folders.of(hint.task), hint.owner)
                 if state is None or state.phase in (Phase.RUNNING, Phase.EXITED):
                     owners[hint.owner] = None
-            except (OSError, *UNREADABLE) as error:
+            except OSError as error:
                 owners[hint.owner] = None
                 _LOG.warning("task %r cannot be followed: %s", hint.task, error)
         for owner in owners:
@@ -105,7 +105,7 @@ class Watcher:
                 if owner is not None and state is not None and state.phase is not Phase.EXITED:
                     owners[owner] = None
                     self._follow(folder, owner)
-            except (OSError, *UNREADABLE) as error:
+            except OSError as error:
                 _LOG.warning("task %s cannot be read: %s", folder.name, error)
         return list(owners)
 

@@ -32,7 +32,7 @@ from smalt.engines.local.carry.job import Ended, Job, Over, reason
 from smalt.engines.local.carry.mirror import Mirror
 from smalt.engines.local.carry.publish import Publisher
 from smalt.engines.local.carry.scribe import TICK_S, Scribe
-from smalt.engines.local.folders import UNREADABLE, Folders, delete_tree, read_state
+from smalt.engines.local.folders import Folders, delete_tree, read_head, read_state
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -103,8 +103,11 @@ class Carriage:
                 if lock is None:
                     return
                 one = self._carried(folder, lock)
-            except (OSError, *UNREADABLE) as error:
+            except OSError as error:
                 _LOG.warning("task %s cannot be carried on: %s", folder.name, error)
+                return
+            except wire.UNREADABLE as error:
+                self._give_up(folder, mirror, error)
                 return
             self._jobs[folder] = one
             if self._ticker is None:
@@ -204,6 +207,17 @@ class Carriage:
         thread = threading.Thread(target=work, name=f"carry-{folder.name[:40]}", daemon=True)
         one.threads.append(thread)
         thread.start()
+
+    def _give_up(self, folder: Path, mirror: Mirror, error: Exception) -> None:
+        """Nobody knows what it is, whoever looks: it is lost, once no agent is there that still does."""
+        _LOG.warning("task %s cannot be carried on: what is noted of it cannot be read: %s", folder.name, error)
+        with self._folders.door(exclusive=True):
+            state = read_state(folder)
+        if state is None or self._folders.attended(folder):
+            return
+        why = f"What its machine has noted of this task cannot be read: {error}."
+        _write_state(folder, replace(state, phase=Phase.EXITED, outcome=Outcome.LOST, error=why, ended_at=time.time()))
+        mirror.mark_published()
 
     def _release(self, one: Carried) -> None:
         """Whoever observes the task next takes it up."""

@@ -140,8 +140,7 @@ class Scribe:
         with self._lock:
             more = self._busy.pop(log) or more
             if more and every_s < TICK_S and not self._closed:
-                took_s = now - begun  # half of the time the store has rest
-                self._resting[log] = max(begun + every_s, now + min(took_s, TICK_S))
+                self._resting[log] = now + min(max(begun + every_s - now, now - begun), every_s)  # a slow one has rest
                 self._look_again()
 
     def _look_again(self) -> None:
