@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -32,6 +33,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield made
 
 
+def instances(site: Site) -> list[dict[str, Any]]:
+    """Of all deployments, those that run."""
+    found = site.platform.agents().values()
+    return [one for one in found if one["phase"] == "running" and one["name"].startswith("srv-")]
+
+
 def test_an_instance_that_is_killed_under_load_costs_what_it_worked_on(site: Site) -> None:
     def who(times: int) -> set[str]:
         return {answer.json()["who"] for _ in range(times) if (answer := site.score()).ok}
@@ -39,8 +46,7 @@ def test_an_instance_that_is_killed_under_load_costs_what_it_worked_on(site: Sit
     def kill() -> None:
         before: set[str] = set()
         eventually(lambda: len(before.update(who(10)) or before) == 2, "two instances")
-        running = [one for one in site.platform.agents().values() if one["phase"] == "running"]
-        victim = next(one for one in running if one["name"].startswith("srv-"))
+        victim = instances(site)[0]
         os.kill(victim["pid"], signal.SIGKILL)
         eventually(lambda: len(who(10) - before) == 1, "a successor")
 
@@ -84,6 +90,7 @@ def test_it_sleeps_and_a_request_wakes_it(site: Site) -> None:
     given = {"scaleType": "TargetUtilization", "minInstances": 0, "maxInstances": 2, "pollingInterval": "PT1S"}
     site.deploy("sleepy", 0.0, scaleSettings=given)
     eventually(lambda: site.get("sleepy")["sku"]["capacity"] == 0, "its sleep")
+    eventually(lambda: len(instances(site)) == 2, "the end of its instance: by then requests are led to who wakes it")
     answers: list[int] = []
     threads = [threading.Thread(target=lambda: answers.append(site.score("sleepy").status_code)) for _ in range(5)]
     for one in threads:
