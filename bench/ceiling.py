@@ -30,7 +30,7 @@ from smalt.agent.wire import Address
 from smalt.arm.ports import DeploymentRoute, EndpointRoute
 from smalt.auth.certificates import ensure_certificates
 from smalt.auth.tokens import TokenService
-from smalt.gateway.bootstrap import binary
+from smalt.gateway.bootstrap import binary, command
 from smalt.gateway.envoy_gateway import EnvoyGateway
 from smalt.settings import Settings
 
@@ -110,7 +110,7 @@ def standing(root: Path) -> Iterator[tuple[EnvoyGateway, str, subprocess.Popen]]
     ensure_certificates(settings)
     made = EnvoyGateway(settings, TokenService(settings))
     made.write_bootstrap()
-    with serving.running(made.command(), root) as process:
+    with serving.running(command(settings.envoy_bootstrap), root) as process:
         until(made.listening, root)
         yield made, settings.url, process
 

@@ -11,6 +11,7 @@ import pytest
 
 from fakes.carriers import BOTH
 from fakes.refs import ref
+from live.patience import PATIENCE_S
 from live.processes import parent_of
 from smalt.agent import wire
 from smalt.agent.wire import InputSpec, Outcome, Phase
@@ -97,3 +98,21 @@ def test_a_carried_task_that_had_begun_ends_though_nobody_knows_what_it_was(carr
     tear(carried.folder("t") / wire.TASK_FILE, HALF)
     carried.reopen()
     assert carried.engine.observe("t").outcome is Outcome.LOST
+
+
+@pytest.mark.parametrize("torn", [HALF, NONE])
+def test_a_carried_task_that_ended_and_cannot_be_published_is_lost_with_the_reason(carried: Any, torn: str) -> None:
+    hanging = carried.carrier.hangs("store")
+    carried.engine.ensure(
+        carried.task("t", command="echo 1 > outputs/a.txt", artifacts=ref(carried.root / "artifacts"))
+    )
+    assert hanging.wait(PATIENCE_S)
+    tear(carried.folder("t") / wire.TASK_FILE, torn)
+    old = carried.carrier
+    carried.engine.close()
+    carried.reopen(carrier=type(old)())
+    old.heal()
+    lost = carried.engine.observe("t")
+    assert lost.outcome is Outcome.LOST and "cannot be read" in lost.error
+    carried.engine.remove("t")
+    assert carried.engine.observe("t") is None

@@ -36,7 +36,6 @@ from smalt.engines.local.folders import (
     read_head,
     read_owner,
     read_state,
-    read_state,
     take_lock,
     write_fence,
 )

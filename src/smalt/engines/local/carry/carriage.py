@@ -32,7 +32,7 @@ from smalt.engines.local.carry.job import Ended, Job, Over, reason
 from smalt.engines.local.carry.mirror import Mirror
 from smalt.engines.local.carry.publish import Publisher
 from smalt.engines.local.carry.scribe import TICK_S, Scribe
-from smalt.engines.local.folders import Folders, delete_tree, read_head, read_state
+from smalt.engines.local.folders import Folders, delete_tree, read_state
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
