@@ -153,6 +153,10 @@ def test_a_node_that_fails_at_first_says_its_last_line(
     script(side, monkeypatch, text, FIRST_S=3600)
     with pytest.raises(RuntimeError, match=r"^no walls$"):
         Node(side.wanted, NODE)
+    for thread in [one for one in threading.enumerate() if one.name.endswith("(_keep)")]:
+        thread.join(60)
+        assert not thread.is_alive(), "nobody tries on for an actor that has ended"
+    assert not side.removed
 
 
 def test_a_node_that_ray_starts_again_is_tried_for_a_while(

@@ -59,12 +59,13 @@ class Node:
         self._command = command(file, self._root, wanted["isolation"])
         self._log = self._root.with_suffix(".log")
         self._said_from = 0  # where in the log the service that runs begins
-        self._known, self._made, self._over = threading.Event(), threading.Event(), threading.Event()
-        self._error = ""
+        self._known, self._over = threading.Event(), threading.Event()
+        self._lock, self._made, self._error = threading.Lock(), False, ""
         threading.Thread(target=self._keep, daemon=True).start()
         self._known.wait(self._patience_s + FIRST_S)
-        self._made.set()
-        if self._error:
+        with self._lock:
+            self._made = not self._error
+        if not self._made:
             raise RuntimeError(self._error)
 
     def end(self) -> None:
@@ -79,19 +80,24 @@ class Node:
         try:
             begun = time.monotonic()
             while self._run() != REVOKED:
-                if time.monotonic() - begun >= self._patience_s and not self._known.is_set():
-                    self._fail(self._said())
+                over = time.monotonic() - begun >= self._patience_s and not self._known.is_set()
+                if over and self._fail(self._said()):
+                    return
                 time.sleep(PAUSE_S)
             self._leave()
         except Exception as error:
             traceback.print_exc()  # into Ray's log of this actor
-            self._fail(f"{type(error).__name__}: {error}")
-            if self._made.is_set():  # before, `__init__` says it
+            if not self._fail(f"{type(error).__name__}: {error}"):
                 os._exit(1)
 
-    def _fail(self, error: str) -> None:
-        self._error = error
+    def _fail(self, error: str) -> bool:
+        """Whether `__init__` says it, which ends the actor; it does not once there is a node."""
+        with self._lock:
+            if self._made:
+                return False
+            self._error = error
         self._known.set()
+        return True
 
     def _leave(self) -> None:
         try:
