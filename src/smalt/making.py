@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK = "making.lock"
@@ -19,21 +19,15 @@ LOCK = "making.lock"
 @contextmanager
 def making(run: Path) -> Iterator[None]:
     """While the files are made. The folder `run` is there."""
-    with _locked(run, fcntl.LOCK_EX):
-        yield
-
-
-def wait_until_made(run: Path) -> None:
-    """Returns once nobody makes them any more; at once where nobody does."""
-    with _locked(run, fcntl.LOCK_SH):
-        pass
-
-
-@contextmanager
-def _locked(run: Path, how: int) -> Iterator[None]:
     descriptor = os.open(run / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, how)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
+
+
+def wait_until_made(run: Path) -> None:
+    """Returns once nobody makes them any more; at once where nobody does. Writes nothing: the disk may be full."""
+    with suppress(FileNotFoundError), (run / LOCK).open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)

@@ -70,11 +70,7 @@ def bury(folder: TaskFolder) -> None:
         end_marked(MARK_VARIABLE, folder.mark)
         temporary_folder.remove_all(folder)
     groups.remove()
-    try:
-        state = folder.state()
-    except (ValueError, KeyError, TypeError):  # torn, when the machine lost its power
-        state = None
-    _report_lost(folder, state)
+    _report_lost(folder, folder.state())
 
 
 def _guard(folder: TaskFolder) -> None:

@@ -107,8 +107,8 @@ class Keyring:
 
     def _read(self) -> Sequence[Key]:
         with self._lock:
-            keep_secret(self._path, lambda: _dump([_new_key()]), bytes)
-            stamp = _stamp(self._path.stat())  # before the content: what comes in between is seen at the next look
+            # before the content: what comes in between is seen at the next look
+            stamp = _stamp(self._path.stat()) if self._path.exists() else None
             keys = keep_secret(self._path, lambda: _dump([_new_key()]), _load)
             self._known |= {one.id: AESGCM(one.key) for one in keys if one.id not in self._known}
             self._current, self._stamp = keys[-1].id, stamp

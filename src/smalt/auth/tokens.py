@@ -241,7 +241,10 @@ def _parse(content: bytes) -> list[RSAKey]:
 
 def _read(document: dict[str, Any]) -> RSAKey:
     """A key that we made: that its numbers are primes is not tried again, which takes 50 ms in each process."""
-    RSAKey.validate_dict_key(document)
+    try:
+        RSAKey.validate_dict_key(document)
+    except JoseError as error:
+        raise ValueError(error) from error
     d, p, q, dp, dq, qi, e, n = (base64_to_int(document[name]) for name in ("d", "p", "q", "dp", "dq", "qi", "e", "n"))
     numbers = RSAPrivateNumbers(p, q, d, dp, dq, qi, RSAPublicNumbers(e, n))
     return RSAKey(numbers.private_key(unsafe_skip_rsa_key_validation=True), document)

@@ -68,7 +68,7 @@ def _start(run: Path, port: int, addresses: Sequence[str], version: str, envoy: 
 
 def _wait_until_made(run: Path) -> None:
     """What Envoy reads: see `smalt.making`."""
-    with (run / "making.lock").open("a") as lock:
+    with contextlib.suppress(FileNotFoundError), (run / "making.lock").open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH)
 
 

@@ -83,6 +83,8 @@ def check_folder(root: Path) -> None:
 
 def remember(settings: Settings) -> None:
     """Write `config.json`; only for who holds the lock. The address always, else what is not as by default."""
+    for draft in settings.root.glob(".config.json.*"):  # of one who was killed while writing it
+        draft.unlink(missing_ok=True)
     config: dict[str, Any] = {"layout": LAYOUT}
     for one in fields(Settings):
         value = getattr(settings, one.name)

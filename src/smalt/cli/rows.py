@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from smalt.cli.root import CliError, no_platform, resolve
 from smalt.config import read_settings
@@ -23,9 +23,10 @@ def opened(root: Path | None) -> Iterator[tuple[Settings, Database]]:
     database = Database(settings.database)
     try:
         yield settings, database
-    except OperationalError as error:
+    except (OperationalError, ProgrammingError) as error:  # no such table is the one on SQLite, the other on PostgreSQL
         raise CliError(
-            f"the database of {settings.root} does not answer ({error.orig}); has the platform ever run?"
+            f"the database of {settings.root} does not answer ({error.orig}); has the platform ever run, as of this"
+            " version? smalt up brings its tables up to date."
         ) from error
     finally:
         database.close()

@@ -212,6 +212,8 @@ class NodeService:
             self._engine.remove(name)
         except Exception:  # the edge: the folder is out of sight, and gone with the next start
             _LOG.exception("what is left of task %s could not be removed", name)
+            if self._folders.of(name).exists():  # the server asks again, when this node next says what it has
+                return
         with self._news:
             self._never_begun.pop(name, None)
             for owner in [owner for owner, names in self._owners.items() if name in names]:

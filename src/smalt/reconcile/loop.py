@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -79,6 +80,9 @@ class Loop:
         heart = threading.Thread(target=self.heartbeat.run, args=(self._stopping,), name="lease-heartbeat", daemon=True)
         heart.start()
         pools = {name: ThreadPoolExecutor(self._pace.workers[name], thread_name_prefix=name) for name in self._lanes}
+        for pool in pools.values():  # one thread at least is there, whatever the machine allows later
+            with suppress(RuntimeError):
+                pool.submit(self._wake.set)
         while not self._stopping.is_set():
             self._wake.clear()
             self._wake.wait(self._look(pools))

@@ -23,7 +23,9 @@ _GIVE = text(
 
 
 def give(connection: Connection, node: str, environment: str) -> None:
-    connection.execute(_GIVE, {"node": node, "environment": environment})
+    """Once more is the same. `environment` may be empty: there is none."""
+    if environment:
+        connection.execute(_GIVE, {"node": node, "environment": environment})
 
 
 def has(connection: Connection, node: str, environment: str) -> bool:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, String, and_, bindparam, delete, select, upda
 from sqlalchemy.engine import Row as SqlRow
 
 from smalt.agent.wire import Phase, Ref, TaskSpec, TaskState
-from smalt.store import node_environments, nodes
+from smalt.store import nodes
 from smalt.store.nodes import Machine
 from smalt.store.quick import QuickSelect
 from smalt.store.tables import node_task
@@ -50,8 +50,6 @@ class NodeTask:
 
 def add(connection: Connection, task: TaskSpec, now: float) -> str:
     """The intent to run it; its id."""
-    if task.environment:
-        node_environments.give(connection, task.node, task.environment)
     id_ = f"{task.name}.{os.urandom(4).hex()}"
     connection.execute(
         node_task.insert().values(

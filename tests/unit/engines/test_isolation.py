@@ -144,6 +144,11 @@ def test_a_trial_that_could_not_be_made_is_made_again(tmp_path: Path, monkeypatc
     monkeypatch.setattr(isolation.subprocess, "run", run)
     one = Walling(Settings(tmp_path))
     assert one.isolation().level == "none"
+    assert one.isolation().level == "none", "who asks next does not wait for it as long"
+    monkeypatch.setattr(isolation, "_AGAIN_S", 0.0)
+    one = Walling(Settings(tmp_path))
+    made.insert(0, slow)
+    assert one.isolation().level == "none"
     assert one.isolation().level == "walls"
     assert one.isolation().level == "walls" and made == [slow], "one that was made is remembered"
 

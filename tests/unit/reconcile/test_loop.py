@@ -287,7 +287,7 @@ def test_the_thread_outlives_what_it_cannot_do(bench: Bench, monkeypatch: pytest
     class Scarce(ThreadPoolExecutor):
         def submit(self, *given: Any, **named: Any) -> Future[Any]:
             future = super().submit(*given, **named)
-            if "submit" not in failed:
+            if "submit" not in failed and len(given) > 1:  # a row's step
                 failed.append("submit")
                 raise RuntimeError("can't start new thread")
             return future

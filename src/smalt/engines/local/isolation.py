@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ _TRIAL_TIMEOUT_S = 120  # it hangs nowhere; a machine that has much else to do m
 # Two workspaces may meet at one number: what keeps them apart is that neither sees the other's files and processes.
 _FIRST_USER, _USERS = 61184, 4096
 _BUILDERS = "environments"  # in place of a workspace: as one who is nobody else runs what environments are built with
+_AGAIN_S = 60.0  # what kept a trial from being made, such as a busy machine, may be over then
 INJECTED = Path(wire.__file__).parent / "inject"
 
 
@@ -52,15 +54,16 @@ class Walling:
         """`own`: the GPUs of the machine that tasks have, which count them from zero; None: all."""
         self._settings, self._own = settings, own
         self._trying = threading.Lock()
-        self._tried: Trial | None = None
+        self._tried, self._again_at = Trial(made=False), 0.0
 
     @property
     def _trial(self) -> Trial:
-        """Of whichever thread asks first; the others wait for it. One that could not be made is made again."""
+        """Of whichever thread asks first; the others wait for it. One that could not be made is made again, later."""
         with self._trying:
-            if self._tried is None or not self._tried.made:
+            if not self._tried.made and time.monotonic() >= self._again_at:
                 asked = self._settings.isolation
                 self._tried = Trial() if asked == "off" else try_walls(self._settings.root, asked)
+                self._again_at = time.monotonic() + _AGAIN_S
             return self._tried
 
     @functools.cached_property

@@ -42,8 +42,8 @@ LOG_BYTES = 256 << 10  # of what services before have said
 class Node:
     """Keeps `smalt node run` going on the Ray node where it is. What that runs outlives both.
 
-    It is there once that is connected. Raises RuntimeError, which ends the actor: Smalt is not there, is another
-    version, or cannot be a node there.
+    It is there once that is connected, or has not failed for a while. Raises RuntimeError, which ends the actor: Smalt
+    is not there, is another version, or cannot be a node there.
     """
 
     def __init__(self, wanted: dict, node: dict) -> None:

@@ -27,7 +27,7 @@ from smalt.engines.remote.messages import SILENT_S, Hello, Order, Reports, Said,
 from smalt.engines.remote.orders import ensure_order, remove_order, stop_order
 from smalt.engines.remote.session import Session
 from smalt.engines.remote.ways import Dial, Ways
-from smalt.store import node_tasks, nodes, servers
+from smalt.store import node_environments, node_tasks, nodes, servers
 from smalt.store.database import Database
 from smalt.store.node_tasks import NodeTask
 from smalt.store.nodes import Machine
@@ -96,6 +96,7 @@ class RemoteEngine:
                     gone = lost_state(TaskState(task.name), _REMOVED.format(task.node), self._clock())
                     node_tasks.say(connection, id_, gone)
                     return
+                node_environments.give(connection, task.node, task.environment)
             if found is None or found.state is None:
                 self._specs[id_] = task
                 self._send(task.node, ensure_order(id_, task))
@@ -224,6 +225,7 @@ class RemoteEngine:
             elif row.state is not None:
                 owners += self._lose(connection, [row], f"Node '{node}' does not know this task any more.")
             elif spec := self._specs.get(row.id):
+                node_environments.give(connection, node, spec.environment)
                 orders.append(ensure_order(row.id, spec))
                 orders += [stop_order(row.id, row.grace_s)] if row.grace_s is not None else []
             else:  # it was never begun, and what it was is not known here any more

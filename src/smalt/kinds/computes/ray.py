@@ -203,7 +203,7 @@ def _work(platform: Platform, row: Row, ray: Document, machines: Sequence[Machin
             ray.pop("why", None)
         return None
     known = platform.ray.observe(place_of(platform, row))
-    lost = [one for one in away if _is_lost(one, known.get(one.name), now)]
+    lost = [one for one in away if _is_lost(one, known.get(one.name), now, platform.settings.node_lost_s)]
     ray["why"] = next((known[one.name].why for one in lost or away if one.name in known), "Ray does not know a node.")
     if lost:
         with platform.database.write() as connection:
@@ -216,11 +216,12 @@ def _work(platform: Platform, row: Row, ray: Document, machines: Sequence[Machin
     return _LOOK_S
 
 
-def _is_lost(one: Machine, known: ProvidedNode | None, now: float) -> bool:
+def _is_lost(one: Machine, known: ProvidedNode | None, now: float, lost_s: float) -> bool:
+    """One that Ray starts again, where it was, is lost when what it ran is: `lost_s` after it was last seen."""
     state = "dead" if known is None else known.state
     if one.seen_at is None:
         return state == "dead"
-    return now - one.seen_at >= _SILENT_S and state not in ("starting", "running")
+    return state != "running" and now - one.seen_at >= (lost_s if state == "starting" else _SILENT_S)
 
 
 def _ask(platform: Platform, row: Row, ray: Document, machines: Sequence[Machine], now: float) -> float | None:

@@ -32,7 +32,7 @@ from smalt.engines.local.carry.job import Ended, Job, Over, reason
 from smalt.engines.local.carry.mirror import Mirror
 from smalt.engines.local.carry.publish import Publisher
 from smalt.engines.local.carry.scribe import TICK_S, Scribe
-from smalt.engines.local.folders import Folders, delete_tree, read_state
+from smalt.engines.local.folders import Folders, delete_tree, read_head, read_state
 from smalt.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -110,11 +110,11 @@ class Carriage:
                 self._give_up(folder, mirror, error)
                 return
             self._jobs[folder] = one
+            self._scribe.follow(one.logs)
             if self._ticker is None:
                 self._ticker = threading.Thread(target=self._tick, name="carry-tick", daemon=True)
                 self._ticker.start()
             self._changed.notify_all()
-        self._scribe.follow(one.logs)
         if self._is_unstarted(folder):
             self._thread(one, self._fetch)
         else:
@@ -211,10 +211,10 @@ class Carriage:
     def _give_up(self, folder: Path, mirror: Mirror, error: Exception) -> None:
         """Nobody knows what it is, whoever looks: it is lost, once no agent is there that still does."""
         _LOG.warning("task %s cannot be carried on: what is noted of it cannot be read: %s", folder.name, error)
-        with self._folders.door(exclusive=True):
-            state = read_state(folder)
+        head = read_head(folder)
+        state = read_state(folder) or (TaskState(head.name) if head else None)
         if state is None or self._folders.attended(folder):
-            return
+            return  # it had not begun: it is asked for again
         why = f"What its machine has noted of this task cannot be read: {error}."
         _write_state(folder, replace(state, phase=Phase.EXITED, outcome=Outcome.LOST, error=why, ended_at=time.time()))
         mirror.mark_published()

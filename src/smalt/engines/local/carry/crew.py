@@ -20,13 +20,15 @@ class Crew:
         self._waiting, self._threads = 0, 0
 
     def submit(self, do: Callable[[], None]) -> None:
-        """`do` raises nothing."""
+        """`do` raises nothing. Raises RuntimeError where there is no thread, and none can be started."""
         with self._lock:
             self._waiting += 1
             grows = self._waiting > self._threads and self._threads < self._most
             self._threads += grows
-        if grows:
-            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        if grows and not self._start() and not self._threads:
+            with self._lock:
+                self._waiting -= 1
+            raise RuntimeError(f"no thread can be started for {self._name}")
         self._work.put(do)
 
     def each(self, items: Iterable[T], do: Callable[[T], None], check: Callable[[], None]) -> None:
@@ -53,6 +55,15 @@ class Crew:
             for _ in range(self._threads):
                 self._work.put(None)
             self._threads = self._most = 0
+
+    def _start(self) -> bool:
+        try:
+            threading.Thread(target=self._run, name=self._name, daemon=True).start()
+        except RuntimeError:  # the machine has no more; those that there are do it
+            with self._lock:
+                self._threads -= 1
+            return False
+        return True
 
     def _run(self) -> None:
         while (do := self._work.get()) is not None:

@@ -28,7 +28,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
 
 class Bases:
-    """How long each log was in the store before the task wrote to it. Each log is followed by a thread of its own."""
+    """How long each log was in the store before the task wrote to it. Logs are followed by several threads."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

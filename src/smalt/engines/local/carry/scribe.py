@@ -1,8 +1,8 @@
 """Logs of all carried tasks: what is written to one that rested is appended in the store at once, and what comes then
 as often as the store likes.
 
-The kernel tells which folder was written to, so what is quiet costs nothing. Where it does not (`linux.watch_writes`),
-and for a store that keeps a piece for each append, what is new is found by who asks now and then (`look`).
+The kernel tells which folder was written to. Where it does not (`linux.watch_writes`), and for a store that keeps a
+piece for each append, what is new is found by who asks now and then (`look`), as is what slipped through.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from smalt.engines.local.carry.follow import Followed
 _LOG = logging.getLogger(__name__)
 TICK_S = 0.5  # how often somebody asks
 _THREADS = 8
+_GATHER_S = 0.01  # in which more may be written: a task may write files of its own beside its log, and often
 _EVENTS_BYTES = 64 << 10
 
 
@@ -48,7 +49,7 @@ class Scribe:
                 for log in logs:
                     with made(log.folder, log.base) as folder:
                         self._folders.setdefault(linux.watch_writes(self._inotify, str(folder)), set()).add(log)
-            except OSError as error:  # such as a limit of the machine
+            except (OSError, RuntimeError) as error:  # such as a limit of the machine
                 _LOG.info("logs are looked at every %g s: %s", TICK_S, error)
 
     def look(self, logs: Iterable[Followed]) -> None:
@@ -76,11 +77,16 @@ class Scribe:
         self._crew.close()
 
     def _begin(self) -> None:
-        """Raises OSError where the kernel gives no more of it."""
-        if self._inotify < 0:
+        """Raises OSError where the kernel gives no more of it, RuntimeError where it gives no thread."""
+        if self._inotify >= 0:
+            return
+        try:
             self._inotify = linux.open_inotify()
             self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             threading.Thread(target=self._run, name="carry-written", daemon=True).start()
+        except (OSError, RuntimeError):
+            self._end()
+            raise
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -92,11 +98,16 @@ class Scribe:
                     os.read(self._woken, 4096)
                 for log in self._written() | self._rested():
                     self._push(log)
+                time.sleep(_GATHER_S)
         with self._lock:
-            for descriptor in (self._inotify, self._woken, self._wake):
+            self._end()
+
+    def _end(self) -> None:
+        for descriptor in (self._inotify, self._woken, self._wake):
+            if descriptor >= 0:
                 os.close(descriptor)
-            self._inotify = self._woken = self._wake = -1
-            self._folders.clear()
+        self._inotify = self._woken = self._wake = -1
+        self._folders.clear()
 
     def _shortest_s(self) -> float | None:
         with self._lock:
@@ -127,8 +138,13 @@ class Scribe:
                 return
             under_way = log in self._busy
             self._busy[log] = under_way
-        if not under_way:
+        if under_way:
+            return
+        try:
             self._crew.submit(lambda: self._append(log))
+        except RuntimeError:  # no thread can be started: who looks tries again
+            with self._lock:
+                self._busy.pop(log, None)
 
     def _append(self, log: Followed) -> None:
         begun, more = time.monotonic(), False
