@@ -12,10 +12,10 @@ from threading import Lock
 from smalt.arm import instances
 from smalt.arm.errors import ArmError, unauthorized
 from smalt.arm.ids import ML, NotAnId, ResourceId
-from smalt.arm.ports import Grants, Principal
+from smalt.arm.ports import GUEST, IN_TABLE, Grants, Principal
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.living import FRESH_S, LivingIdentities, concerns
-from smalt.auth.shared_links import GUEST, living
+from smalt.auth.shared_links import living
 from smalt.blob.names import Target
 from smalt.kinds.jobs.identity import HOLDER
 from smalt.kinds.jobs.launch import job_oid
@@ -63,7 +63,9 @@ class Workspaces:
 
     def lives(self, principal: Principal) -> bool:
         """Whether there still is what `principal` stands for: the job, running; the deployment; the identity's row."""
-        if principal.kind in ("servicePrincipal", "managedIdentity"):
+        if principal.holder and not self.runs(principal.holder):
+            return False
+        if principal.kind in IN_TABLE:
             return self._identities.lives(principal.oid)
         if principal.kind == GUEST:
             with self._database.read() as connection:

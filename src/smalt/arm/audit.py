@@ -54,7 +54,7 @@ class _Window:
 
 def known(principal: Principal) -> Principal:
     """`principal` makes the request at hand: what it writes is recorded as theirs."""
-    author.identified(principal.name or principal.client_id, principal.kind not in ("job", "endpoint"))
+    author.identified(principal.name or principal.client_id, not principal.acts_for_what_runs)
     return principal
 
 

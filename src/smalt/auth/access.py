@@ -3,10 +3,10 @@
 Roles will be looked up here; today the kind of principal is the role.
 
 - The owner and service principals may do everything (within their scope, where they have one).
-- Jobs and managed identities with a scope have what Azure calls *AzureML Data Scientist*, at and below it: all but the
-  workspace itself, what other providers hang on it (role assignments, locks, …), its computes, and any keys that open
-  more than the workspace. Unlike there, they do not choose how an endpoint that exists is opened: neither new keys, nor
-  `authMode`, nor another endpoint in its place.
+- Jobs, the user-assigned identities that they name, and managed identities with a scope have what Azure calls *AzureML
+  Data Scientist*, at and below it: all but the workspace itself, what other providers hang on it (role assignments,
+  locks, …), its computes, and any keys that open more than the workspace. Unlike there, they do not choose how an
+  endpoint that exists is opened: neither new keys, nor `authMode`, nor another endpoint in its place.
 - Endpoints read what is in their scope.
 - A guest, who came with a shared link, reads what it shows, by the actions in `SHOWN`, and nothing else.
 - What is in a registry is there for everybody: whoever has a token reads it, wherever it is, and its files. To write
@@ -19,11 +19,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from smalt.arm.errors import ArmError, forbidden
-from smalt.arm.ports import Principal
+from smalt.arm.ports import ASSIGNED_IDENTITY, GUEST, SIGN_IN, Principal
 from smalt.arm.reach import covers, narrowed
-from smalt.auth.shared_links import GUEST
 
-UNLIMITED = frozenset({"owner", "servicePrincipal", "managedIdentity"})
+UNLIMITED = frozenset(SIGN_IN)
 WORKSPACES = "microsoft.machinelearningservices/workspaces"
 WITHHELD = frozenset(
     f"{WORKSPACES}/{action}"
@@ -126,7 +125,7 @@ def _within(principal: Principal, resource_id: str) -> bool:
 def _granted(principal: Principal, action: str) -> bool:
     if principal.kind in ("owner", "servicePrincipal") or (principal.kind == "managedIdentity" and not principal.scope):
         return True
-    if principal.kind in ("job", "managedIdentity"):
+    if principal.kind in ("job", "managedIdentity", ASSIGNED_IDENTITY):
         return action.endswith("/read") or (action.startswith(f"{WORKSPACES}/") and action not in WITHHELD)
     return principal.kind == "endpoint" and action.endswith("/read")
 

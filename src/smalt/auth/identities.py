@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, insert, select, update
 
 from smalt.arm.errors import conflict, invalid, not_found
-from smalt.arm.ports import Principal
+from smalt.arm.ports import ASSIGNED_IDENTITY, Principal
 from smalt.auth import living
 from smalt.auth.assertions import LEEWAY_S, is_self_signed, refused
 from smalt.auth.client_certificates import ClientCertificate, check_certificate_assertion, token_endpoint
@@ -100,7 +100,9 @@ class Identities:
 
     def get(self, reference: str) -> Identity:
         """Raises ArmError(404), or 409 where a name means two identities."""
-        matches = (identity.c.oid == reference) | (identity.c.client_id == reference) | (identity.c.name == reference)
+        # A user-assigned identity has its name in a group, where others give it: here it is known by its ids alone.
+        named = (identity.c.name == reference) & (identity.c.kind != ASSIGNED_IDENTITY)
+        matches = (identity.c.oid == reference) | (identity.c.client_id == reference) | named
         with self._database.read() as connection:
             rows = connection.execute(select(identity).where(matches)).mappings().all()
         if not rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -13,8 +14,8 @@ from starlette.routing import Route
 
 from smalt.arm.audit import Audit
 from smalt.arm.cloud import ONE_CLOUD_VERSION, public_metadata
-from smalt.arm.ports import Principal
-from smalt.auth.identities import Identities
+from smalt.arm.ports import ASSIGNED_IDENTITY, Principal
+from smalt.auth.identities import MANAGED_IDENTITY, Identities
 from smalt.auth.identity_headers import HeaderGrant, IdentityHeaders
 from smalt.auth.oauth import LONGEST_AUDIENCE, NOT_STORED, OAuthEndpoints
 from smalt.auth.sessions import Sessions
@@ -90,7 +91,7 @@ class Login:
         wanted = next((query[name] for name in WHICH_IDENTITY if query.get(name)), "")
         principal = await run_in_threadpool(self._identity, grant.principal, wanted)
         if principal is None:
-            hint = f" {ONLY_ONE}" if grant.principal.kind in ("job", "endpoint") else ""
+            hint = f" {ONLY_ONE}" if grant.principal.acts_for_what_runs else ""
             return _refusal(400, f"No managed identity '{wanted[:200]}' is assigned here.{hint}")
         return await self._given(grant, principal, query["resource"], "managed identity")
 
@@ -145,13 +146,15 @@ class Login:
             return holder
         if holder.kind != "owner":
             return None
-        found = [one for one in self._identities.list("managedIdentity") if wanted in (one.client_id, one.oid)]
-        return found[0].principal if found else None
+        known = (one for kind in (MANAGED_IDENTITY, ASSIGNED_IDENTITY) for one in self._identities.list(kind))
+        return next((one.principal for one in known if wanted in (one.client_id, one.oid)), None)
 
     def _token_response(self, grant: HeaderGrant, principal: Principal, resource: str) -> Response:
         now = self._clock()
-        is_tasks = bool(grant.holder) or principal.kind in ("job", "endpoint")
+        is_tasks = bool(grant.holder) or principal.acts_for_what_runs
         lifetime_s = TASK_TOKEN_LIFETIME_S if is_tasks else MANAGED_TOKEN_LIFETIME_S
+        if principal.acts_for_what_runs:
+            principal = replace(principal, holder=grant.holder)
         if grant.expires_at is not None:
             lifetime_s = min(lifetime_s, grant.expires_at - now)
         expires_on = int(now) + int(lifetime_s)

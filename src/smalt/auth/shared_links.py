@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from smalt.arm.audit import Audit
 from smalt.arm.ids import ResourceId
-from smalt.arm.ports import Principal
+from smalt.arm.ports import GUEST, Principal
 from smalt.settings import TENANT
 from smalt.store import author, resources
 from smalt.store.database import Database
@@ -25,7 +25,6 @@ from smalt.store.sealed import Secrets
 
 LINKS = "sharedLinks"  # below a workspace
 KEY = "key"  # the secret's name
-GUEST = "guest"  # the kind of principal
 SIGNED_S = 300.0  # how long an address of a file that a guest was given is good: it cannot be taken back
 _LONGEST = 400
 

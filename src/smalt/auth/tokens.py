@@ -1,7 +1,7 @@
 """The token service: JSON Web Tokens of our own, signed with RS256, in the shape of Microsoft Entra's v1.0 tokens.
 
 Claims: https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference. `smalt_kind` and
-`smalt_scope` carry what a `Principal` has beyond them.
+`smalt_scope`, and `smalt_holder` where there is one, carry what a `Principal` has beyond them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from joserfc.jws import JWSRegistry
 from joserfc.util import base64_to_int
 
 from smalt.arm.errors import ArmError
-from smalt.arm.ports import Principal
+from smalt.arm.ports import ASSIGNED_IDENTITY, SIGN_IN, Principal
 from smalt.auth.secret_files import keep_secret
 from smalt.settings import ML_AUDIENCE, TENANT, Settings
 
@@ -34,7 +34,7 @@ KEY_BITS = 2048
 LEEWAY_S = 30
 CACHE_SIZE = 4096
 LONGEST_TOKEN = 16_384
-KINDS = frozenset({"owner", "servicePrincipal", "managedIdentity", "job", "endpoint"})
+KINDS = frozenset({*SIGN_IN, ASSIGNED_IDENTITY, "job", "endpoint"})
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class TokenService:
             "ver": "1.0",
             "smalt_kind": principal.kind,
             "smalt_scope": principal.scope,
+            **({"smalt_holder": principal.holder} if principal.holder else {}),
         }
         return jwt.encode({"alg": ALGORITHM, "typ": "JWT", "kid": key.kid}, claims, key, algorithms=[ALGORITHM])
 
@@ -157,9 +158,8 @@ class TokenService:
             raise self.refusal(
                 f"The access token is from the wrong issuer '{claims.get('iss')}'; expected '{self.issuer}'."
             )
-        texts = {
-            name: claims.get(name, "") for name in ("aud", "oid", "name", "smalt_kind", "tid", "appid", "smalt_scope")
-        }
+        named = ("aud", "oid", "name", "smalt_kind", "tid", "appid", "smalt_scope", "smalt_holder")
+        texts = {name: claims.get(name, "") for name in named}
         times = [claims.get("exp"), claims.get("nbf")]
         if not all(isinstance(text, str) for text in texts.values()) or not all(
             type(at) in (int, float) for at in times
@@ -168,7 +168,13 @@ class TokenService:
         if not texts["oid"] or texts["smalt_kind"] not in KINDS:
             raise self.refusal("The access token is missing the claim 'oid' or 'smalt_kind'.")
         principal = Principal(
-            texts["oid"], texts["name"], texts["smalt_kind"], texts["tid"], texts["appid"], texts["smalt_scope"]
+            texts["oid"],
+            texts["name"],
+            texts["smalt_kind"],
+            texts["tid"],
+            texts["appid"],
+            texts["smalt_scope"],
+            holder=texts["smalt_holder"],
         )
         return _Checked(principal, self._as_ours(texts["aud"], issuer), float(claims["nbf"]), float(claims["exp"]))
 

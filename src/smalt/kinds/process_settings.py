@@ -8,7 +8,7 @@ from typing import Any
 
 from smalt.arm.errors import ArmError, invalid
 from smalt.arm.platform import Platform
-from smalt.arm.ports import Principal
+from smalt.arm.ports import IN_TABLE, Principal
 
 _MOST_BYTES = 128 * 1024 - 2  # of one NAME=VALUE: Linux has MAX_ARG_STRLEN for it, with '=' and the NUL at its end
 
@@ -18,7 +18,7 @@ _SHM_DEFAULT = "2g"  # Azure's
 
 def check_isolation(platform: Platform, principal: Principal) -> None:
     """Raises ArmError(403): where nothing keeps a process from the platform's keys, only the owner's may run."""
-    if principal.kind not in ("servicePrincipal", "managedIdentity"):
+    if principal.kind not in IN_TABLE:
         return
     isolation = platform.engine.isolation()
     if isolation.level == "none":

@@ -286,7 +286,7 @@ identity = Table(
     "identity",
     metadata,
     Column("oid", Text, primary_key=True),
-    Column("kind", Text, nullable=False),  # owner, servicePrincipal, managedIdentity
+    Column("kind", Text, nullable=False),  # servicePrincipal, managedIdentity, assignedIdentity
     Column("name", Text, nullable=False),
     Column("client_id", Text, nullable=False, unique=True),
     Column("scope", Text, nullable=False),

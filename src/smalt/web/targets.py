@@ -35,7 +35,7 @@ class Target(NamedTuple):
 
 def target(platform: Platform, authorize: Authorize, principal: Principal, place: Place) -> Target:
     """Raises ArmError. Reads the database."""
-    if principal.kind in ("job", "endpoint"):
+    if principal.acts_for_what_runs:
         raise ArmError(403, "AuthorizationFailed", "Jobs and deployments connect to no job.")
     find = _of_instance if place.task.startswith(services.INSTANCE) else _of_job
     return find(platform, authorize, principal, place)

@@ -115,7 +115,7 @@ class VisitApp:
     def _task(self, principal: Principal, id_: ResourceId, node: int) -> tuple[Row, str]:
         """The job, and the name of what runs on its node. Raises ArmError."""
         self._authorize(principal, f"{ML}/workspaces/jobs/write", id_.key)
-        if principal.kind in ("job", "endpoint"):
+        if principal.acts_for_what_runs:
             raise ArmError(403, "AuthorizationFailed", "Jobs and deployments connect to no job.")
         with self._platform.database.read() as connection:
             row = resources.get(connection, id_.key)

@@ -272,12 +272,14 @@ SURFACES = [
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("kind", ["job", "endpoint", "servicePrincipal", "managedIdentity", "owner"])
+@pytest.mark.parametrize(
+    "kind", ["job", "endpoint", "servicePrincipal", "managedIdentity", "assignedIdentity", "owner"]
+)
 def test_a_scope_of_any_shape_gets_a_right_answer_everywhere(site: Site, kind: str, scope: str) -> None:
     inside = HOME.lower().startswith(scope.lower() + "/") or scope == HOME
     for method, path, audience in SURFACES:
         headers = site.token(audience, kind, scope, "job:none" if kind == "job" else "endpoint:none")
         headers |= {"x-ms-version": "2023-11-03", "x-ms-blob-type": "BlockBlob"}
         status = site.ask(method, path.format(account=site.account), headers=headers).status_code
-        allowed = inside and kind in ("servicePrincipal", "managedIdentity", "owner")
+        allowed = inside and kind in ("servicePrincipal", "managedIdentity", "assignedIdentity", "owner")
         assert status in ((200, 201, 404) if allowed else (401, 403)), (method, path, status)

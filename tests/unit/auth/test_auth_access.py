@@ -32,12 +32,12 @@ def test_without_a_scope_the_platforms_own_may_do_everything(kind: str) -> None:
         assert allowed(principal(kind), action, "/subscriptions/s")
 
 
-@pytest.mark.parametrize("kind", ["job", "endpoint", "stranger"])
+@pytest.mark.parametrize("kind", ["job", "endpoint", "assignedIdentity", "stranger"])
 def test_who_should_have_a_scope_and_has_none_may_do_nothing(kind: str) -> None:
     assert not allowed(principal(kind), f"{ML}/jobs/read", f"{WORKSPACE}/jobs/a")
 
 
-@pytest.mark.parametrize("kind", ["servicePrincipal", "job", "managedIdentity", "endpoint"])
+@pytest.mark.parametrize("kind", ["servicePrincipal", "job", "managedIdentity", "assignedIdentity", "endpoint"])
 def test_a_scope_ends_at_its_own_resources(kind: str) -> None:
     who = principal(kind, WORKSPACE.lower())
     assert allowed(who, f"{ML}/read", WORKSPACE) and allowed(who, f"{ML}/jobs/read", f"{WORKSPACE.upper()}/JOBS/A")
@@ -45,7 +45,7 @@ def test_a_scope_ends_at_its_own_resources(kind: str) -> None:
         assert not allowed(who, f"{ML}/jobs/read", outside)
 
 
-@pytest.mark.parametrize("kind", ["job", "managedIdentity"])
+@pytest.mark.parametrize("kind", ["job", "managedIdentity", "assignedIdentity"])
 def test_a_job_works_in_its_workspace_but_does_not_own_it(kind: str) -> None:
     who = principal(kind, WORKSPACE)
     for action in ("jobs/write", "models/versions/write", "datastores/listSecrets/action", "onlineEndpoints/write"):
@@ -71,7 +71,7 @@ def test_a_refusal_says_who_what_and_where() -> None:
     assert caught.value.message.startswith(expected)
 
 
-@pytest.mark.parametrize("kind", ["job", "managedIdentity", "endpoint"])
+@pytest.mark.parametrize("kind", ["job", "managedIdentity", "assignedIdentity", "endpoint"])
 @pytest.mark.parametrize("verb", ["write", "delete", "action"])
 def test_what_other_providers_hang_on_a_workspace_is_not_for_jobs(kind: str, verb: str) -> None:
     who = Principal("o", "n", kind, "t", "", WORKSPACE.lower())

@@ -7,6 +7,7 @@ import base64
 import json
 import logging
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from joserfc import jwt
 from joserfc.jwk import RSAKey
+from sqlalchemy import update
 from starlette.applications import Starlette
 
 from live.tokens import other_claims
@@ -28,6 +30,7 @@ from smalt.auth.sessions import Sessions
 from smalt.auth.tokens import TokenService
 from smalt.settings import TENANT, Settings
 from smalt.store.database import Database
+from smalt.store.tables import identity
 
 ARM = "https://localhost:7443"
 TOKEN = "/adfs/oauth2/v2.0/token"
@@ -254,3 +257,16 @@ def test_a_managed_identity_is_the_one_that_was_asked_for(site: Site) -> None:
         assert answer.status_code == 400 and "No managed identity" in answer.json()["message"]
     site.identities.delete(made.oid)
     assert ask(client_id=made.client_id).status_code == 400
+
+
+def test_a_token_of_a_user_assigned_identity_knows_the_job_with_which_it_ends(site: Site, database: Database) -> None:
+    made = site.identities.create("trainer", "managedIdentity", "/ws")
+    with database.write() as connection:
+        connection.execute(update(identity).where(identity.c.oid == made.oid).values(kind="assignedIdentity"))
+    one = replace(made.principal, kind="assignedIdentity")
+    lent = site.headers.mint(one, 7200, "job:oid:/ws/jobs/a")
+    for header, holder in ((lent, "job:oid:/ws/jobs/a"), (site.headers.owner(), "")):
+        query = {"api-version": "2019-08-01", "resource": ARM, "client_id": one.client_id}
+        answer = site.get("/msi/token", params=query, headers={"X-IDENTITY-HEADER": header}).json()
+        assert site.tokens.verify(answer["access_token"], [ARM]) == replace(one, holder=holder)
+        assert int(answer["expires_in"]) <= 3600

@@ -11,7 +11,7 @@ from smalt.arm.ports import Isolation, Principal
 from smalt.kinds.process_settings import check_isolation
 from smalt.settings import TENANT
 
-OTHERS = ("servicePrincipal", "managedIdentity")
+OTHERS = ("servicePrincipal", "managedIdentity", "assignedIdentity")
 
 
 def who(kind: str) -> Principal:

@@ -107,7 +107,7 @@ def test_jobs_and_replicas_may_not_ask(account: Account, kind: str) -> None:
         authorize(who, "Microsoft.MachineLearningServices/workspaces/listStorageAccountKeys/action", WORKSPACE)
 
 
-@pytest.mark.parametrize(("kind", "hours"), [("owner", 24), ("job", 4), ("endpoint", 4)])
+@pytest.mark.parametrize(("kind", "hours"), [("owner", 24), ("job", 4), ("endpoint", 4), ("assignedIdentity", 4)])
 def test_a_signature_of_a_job_is_short(harness: Harness, kind: str, hours: float) -> None:
     who = Principal("o", "n", kind, "t")
     assert signature_hours(who) == hours and signature_hours(who, 2) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,19 @@ from fakes.jobs import JOBS, submit
 from fakes.pipelines import child, component, data, node
 from fakes.pipelines import submit as submit_pipeline
 from fakes.platform import GROUP, WORKSPACE, Harness
+from smalt.arm.audit import known
 from smalt.arm.errors import ArmError
+from smalt.arm.ids import ResourceId
+from smalt.arm.kind import OURS, Request
+from smalt.arm.ports import Principal
 from smalt.auth.access import ScopeGrants
 from smalt.auth.identities import Identities
+from smalt.kinds.computes.instances.settings import owner
 from smalt.kinds.jobs.launch import job_oid
+from smalt.kinds.jobs.model import AUTHOR
 from smalt.principals import LivingHeaders, Workspaces
+from smalt.settings import TENANT
+from smalt.store.author import current, on_behalf
 
 ID = f"{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/trainer"
 CLUSTER = f"{WORKSPACE}/computes/cpu"
@@ -98,16 +107,19 @@ def test_a_job_that_names_it_is_it_while_it_runs(harness: Harness, headers: Livi
     grant = headers.read(variables["IDENTITY_HEADER"])
     assert grant is not None and grant.holder == f"job:{job_oid(row)}:{row.id}"
     one = grant.principal
-    assert (one.oid, one.client_id, one.kind) == (ids["principalId"], ids["clientId"], "managedIdentity")
+    assert (one.oid, one.client_id, one.kind) == (ids["principalId"], ids["clientId"], "assignedIdentity")
     assert one.scope == WORKSPACE.lower()
     ScopeGrants().check(one, "Microsoft.MachineLearningServices/workspaces/jobs/read", JOBS)
     for action, where in (("workspaces/computes/write", CLUSTER), ("workspaces/jobs/read", f"{WORKSPACE}-two/jobs/a")):
         with pytest.raises(ArmError):  # as a job's own: no cluster, and nothing of another workspace
             ScopeGrants().check(one, f"Microsoft.MachineLearningServices/{action}", where)
+    assert Workspaces(harness.database, ScopeGrants()).lives(replace(one, holder=grant.holder))
     harness.engine.start(task)
     harness.engine.finish(task)
     harness.settle()
     assert headers.read(variables["IDENTITY_HEADER"]) is None
+    workspaces = Workspaces(harness.database, ScopeGrants())
+    assert workspaces.lives(one) and not workspaces.lives(replace(one, holder=grant.holder))
 
 
 def test_one_that_was_deleted_gives_no_tokens(harness: Harness, headers: LivingHeaders) -> None:
@@ -158,3 +170,60 @@ def test_trials_and_steps_are_it_too(harness: Harness, headers: LivingHeaders) -
     assert child(harness, "a")["identity"] == asked
     told = [one.variables for one in harness.engine.tasks.values()]
     assert told and all(one["DEFAULT_IDENTITY_CLIENT_ID"] == ids["clientId"] for one in told)
+
+
+def test_a_job_that_is_it_lends_nobody_an_identity(harness: Harness) -> None:
+    """What the job submits runs as itself, and is of the identity: neither a person's, nor one that others enter."""
+    ids = made(harness)
+    one = Principal(ids["principalId"], "trainer", "assignedIdentity", TENANT, ids["clientId"], WORKSPACE.lower())
+    harness.caller = one
+    assert refusal(submit(harness, identity={"identityType": "UserIdentity"}))[0] == 400
+    assert submit(harness).status_code == 201
+    author = harness.row(f"{JOBS}/train-1").spec[OURS][AUTHOR]
+    assert author == {"oid": one.oid, "name": one.name, "kind": one.kind, "scope": one.scope}
+    with on_behalf("r-1"):
+        known(one)
+        assert (current().name, current().answerable) == ("trainer", False)
+    with pytest.raises(ArmError, match="own no compute instances"), harness.database.read() as connection:
+        instance = Request(harness.platform, ResourceId.parse(CLUSTER), one, 0.0)
+        owner(instance, connection, {})
+
+
+def test_one_that_is_taken_from_its_cluster_is_not_given_to_jobs_that_wait(harness: Harness) -> None:
+    ids = made(harness)
+    cluster(harness, ID)
+    asked = {"identityType": "Managed", "clientId": ids["clientId"]}
+    assert submit(harness, identity=asked, computeId=CLUSTER).status_code == 201
+    answer = harness.put(CLUSTER, {"location": "local", "properties": {"computeType": "AmlCompute"}})
+    assert answer.status_code in (200, 201), answer.text
+    harness.settle()
+    row = harness.row(f"{JOBS}/train-1")
+    assert row.state == "Failed" and not harness.engine.tasks
+    error = row.status["error"]
+    assert error["code"] == "IdentityNotAssigned" and "no longer" in error["message"]
+
+
+def test_its_name_is_no_name_of_who_signs_in(harness: Harness) -> None:
+    """Who may write in a group names it as he likes."""
+    made(harness)
+    identities = Identities(harness.settings, harness.database)
+    with pytest.raises(ArmError, match="not found"):
+        identities.delete("trainer")
+    oid = identities.create("trainer").oid
+    assert identities.get("trainer").oid == oid
+    identities.delete("trainer")
+    assert harness.get(ID).status_code == 200
+
+
+def test_a_step_whose_compute_has_it_not_is_refused_with_its_pipeline(harness: Harness) -> None:
+    ids = made(harness)
+    cluster(harness, ID)
+    asked = {"identityType": "Managed", "clientId": ids["clientId"]}
+    part = component(harness, "part")
+    elsewhere = node(part, data="${{parent.inputs.raw}}")
+    own = node(part, data="${{parent.inputs.raw}}", more={"identity": asked})
+    for step, more in ((elsewhere, {"identity": asked}), (own, {}), (own, {"settings": {"default_compute": "local"}})):
+        answer = submit_pipeline(harness, {"a": step}, **more, **RAW)
+        assert refusal(answer) == (400, "properties.jobs.a.identity.clientId")
+    answer = submit_pipeline(harness, {"a": own}, settings={"default_compute": "cpu"}, **RAW)
+    assert answer.status_code == 201, answer.text

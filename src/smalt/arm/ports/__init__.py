@@ -22,7 +22,16 @@ from smalt.arm.ports.compute import (
     Usage,
     WantedNode,
 )
-from smalt.arm.ports.identity import Grants, IdentityHeaders, Principal, Tokens
+from smalt.arm.ports.identity import (
+    ASSIGNED_IDENTITY,
+    GUEST,
+    IN_TABLE,
+    SIGN_IN,
+    Grants,
+    IdentityHeaders,
+    Principal,
+    Tokens,
+)
 from smalt.arm.ports.serving import Counted, DeploymentRoute, EndpointRoute, Gateway, Traffic
 from smalt.arm.ports.storage import AccountKey, AccountKeys, BlobFiles, BlobReader, Blobs, Carried, Carrier, LocalBlobs
 from smalt.arm.ports.tracking import (
@@ -38,6 +47,10 @@ from smalt.arm.ports.tracking import (
 )
 
 __all__ = [
+    "ASSIGNED_IDENTITY",
+    "GUEST",
+    "IN_TABLE",
+    "SIGN_IN",
     "AccountKey",
     "AccountKeys",
     "Applied",

@@ -6,21 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+SIGN_IN = ("owner", "servicePrincipal", "managedIdentity")  # kinds of who comes of his own accord
+ASSIGNED_IDENTITY = "assignedIdentity"  # a user-assigned one: what a job that names it is
+IN_TABLE = ("servicePrincipal", "managedIdentity", ASSIGNED_IDENTITY)  # kinds that live as long as their row
+GUEST = "guest"  # who comes with a shared link
+
 
 @dataclass(frozen=True)
 class Principal:
     """Who is asking. `scope` limits it to a resource (lowered ARM id) and what is below; empty: everything.
 
-    `shared`: of a guest, the resources (lowered ids) that his link shows.
+    `shared`: of a guest, the resources (lowered ids) that his link shows. `holder`: the job that was given this
+    identity, with which its tokens end (`Workspaces.runs`).
     """
 
     oid: str
     name: str
-    kind: str  # owner, servicePrincipal, managedIdentity, job, endpoint, guest
+    kind: str  # owner, servicePrincipal, managedIdentity, assignedIdentity, job, endpoint, guest
     tenant: str
     client_id: str = ""
     scope: str = ""
     shared: frozenset[str] = frozenset()
+    holder: str = ""
+
+    @property
+    def acts_for_what_runs(self) -> bool:
+        """A job or a deployment asks, whatever identity it was given; any kind that is not known to be another."""
+        return self.kind not in (*SIGN_IN, GUEST)
 
 
 class Grants(Protocol):

@@ -15,9 +15,9 @@ from sqlalchemy import Connection, delete, insert
 from smalt.arm.assigned import CLIENT, PRINCIPAL, PROVIDER, TYPE
 from smalt.arm.kind import Admitted, Document, Kind, Request
 from smalt.arm.platform import Platform
+from smalt.arm.ports import ASSIGNED_IDENTITY
 from smalt.arm.validation import Properties
 from smalt.auth import living
-from smalt.auth.identities import MANAGED_IDENTITY
 from smalt.settings import TENANT
 from smalt.store.row import Row
 from smalt.store.tables import identity
@@ -35,7 +35,7 @@ def _admit(request: Request, connection: Connection, old: Row | None) -> Admitte
     def writes(connection: Connection) -> None:
         row = {
             "oid": oid,
-            "kind": MANAGED_IDENTITY,
+            "kind": ASSIGNED_IDENTITY,
             "name": request.id.name,
             "client_id": client_id,
             "scope": request.id.parent.key,

@@ -26,4 +26,4 @@ def signature_hours(principal: Principal, asked: Any = None) -> float:
         raise invalid(
             f"expireAfterHours: this must be a number of hours above 0 and up to {HOURS_MOST:g}.", "expireAfterHours"
         )
-    return min(hours, HOURS_OF_TASKS) if principal.kind in ("job", "endpoint") else hours
+    return min(hours, HOURS_OF_TASKS) if principal.acts_for_what_runs else hours

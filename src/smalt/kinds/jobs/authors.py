@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from smalt.arm.errors import ArmError
 from smalt.arm.kind import OURS, Document, Request
 from smalt.arm.platform import Platform
-from smalt.arm.ports import Principal
+from smalt.arm.ports import IN_TABLE, Principal
 from smalt.auth import living
 from smalt.kinds.jobs import identity
 from smalt.kinds.jobs.launch import job_oid
@@ -50,7 +50,7 @@ def inherited(row: Row) -> Document:
 def check_trusted(ours: Document, cluster: Row | None) -> None:
     """Raises ArmError(403): what runs on a Ray node can reach Ray's own control, and with it all that runs there."""
     author = part(ours, AUTHOR)
-    if ray_of(cluster) and author.get("kind") in ("servicePrincipal", "managedIdentity"):
+    if ray_of(cluster) and author.get("kind") in IN_TABLE:
         raise ArmError(
             403,
             "OwnerOnly",
@@ -66,7 +66,7 @@ def check(platform: Platform, connection: Connection, what: str, row: Row) -> No
     if not author:
         return
     one = Principal(author["oid"], author["name"], author["kind"], TENANT, scope=author["scope"])
-    if one.kind in ("servicePrincipal", "managedIdentity") and not living.exists(connection, one.oid):
+    if one.kind in IN_TABLE and not living.exists(connection, one.oid):
         raise ArmError(
             403,
             "AuthorDeleted",

@@ -20,7 +20,7 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
-from smalt.arm.ports import Principal
+from smalt.arm.ports import ASSIGNED_IDENTITY, SIGN_IN, Principal
 from smalt.kinds.jobs.model import AUTHOR, IDENTITIES
 from smalt.kinds.jobs.pipelines.graph import Step
 from smalt.settings import TENANT
@@ -32,16 +32,14 @@ USER, _MANAGED = "UserIdentity", "Managed"
 HOLDER = "job:"  # what the names of jobs begin with that were given another's identity
 _FIELD = "properties.identity"
 _SIGNED_IN = "signed_in"  # in a spec's own part, of the author: he submitted it himself
-_WHO_SIGN_IN = ("owner", "servicePrincipal", "managedIdentity")
 _NAMES = ("clientId", "objectId", "resourceId")
-_KIND_OF_ASSIGNED = "managedIdentity"
 _ASSIGNED = "identity"  # in a spec's own part: the identity that the job named
 
 
 def author(one: Principal) -> Document:
     """What is kept of who submits a job himself."""
     said: Document = {"oid": one.oid, "name": one.name, "kind": one.kind, "scope": one.scope}
-    return said | ({_SIGNED_IN: True, "client_id": one.client_id} if one.kind in _WHO_SIGN_IN else {})
+    return said | ({_SIGNED_IN: True, "client_id": one.client_id} if one.kind in SIGN_IN else {})
 
 
 def handed_on(kept: Mapping[str, Any]) -> Document:
@@ -101,11 +99,15 @@ def check_steps(steps: Iterable[Step], pipeline: Document, field: str) -> None:
 
 
 def lent(platform: Platform, row: Row, oid: str, lifetime_s: float) -> dict[str, str]:
-    """Variables with which the job can act as its author, if it may, or as what it named. `oid`: the job's own."""
+    """Variables with which the job can act as its author, if it may, or as what it named. `oid`: the job's own.
+
+    Raises ArmError(403): its compute has no longer what it named.
+    """
     holder = f"{HOLDER}{oid}:{row.id}"
     if named := part(row.spec[OURS], _ASSIGNED):
         workspace = ResourceId.parse(row.written).workspace
-        one = Principal(named["oid"], named["name"], _KIND_OF_ASSIGNED, TENANT, named["client_id"], workspace.key)
+        _check_still_given(platform, row, named)
+        one = Principal(named["oid"], named["name"], ASSIGNED_IDENTITY, TENANT, named["client_id"], workspace.key)
         header = platform.identity_headers.mint(one, lifetime_s, holder)
         return {"IDENTITY_HEADER": header, "DEFAULT_IDENTITY_CLIENT_ID": one.client_id}
     kept = part(row.spec[OURS], AUTHOR)
@@ -114,6 +116,22 @@ def lent(platform: Platform, row: Row, oid: str, lifetime_s: float) -> dict[str,
     one = Principal(kept["oid"], kept["name"], kept["kind"], TENANT, kept["client_id"], kept["scope"])
     key = platform.identity_headers.mint(one, lifetime_s, holder)
     return {"OBO_ENDPOINT": f"{platform.settings.url}/obo/token?key={key}"}
+
+
+def _check_still_given(platform: Platform, row: Row, named: Mapping[str, Any]) -> None:
+    """The job was taken when it was given; who takes it away means the jobs that wait, too. Raises ArmError(403)."""
+    with platform.database.read() as connection:
+        compute = resources.get(connection, row.spec[OURS]["compute"])
+        given = assigned(connection, compute) if compute is not None else []
+    if named["oid"] not in [one.oid for one in given]:
+        raise ArmError(
+            403,
+            "IdentityNotAssigned",
+            f"{_FIELD}: the job's compute has the managed identity '{named['name']}' ({named['client_id']}) no longer:"
+            " it was deleted, or taken from the compute, after the job was submitted. Give it to the compute again"
+            " (identity.userAssignedIdentities) and submit the job anew.",
+            _FIELD,
+        )
 
 
 def check_visitor(row: Row, principal: Principal) -> None:

@@ -18,7 +18,7 @@ from smalt.arm.errors import ArmError, invalid
 from smalt.arm.ids import NotAnId, ResourceId
 from smalt.arm.kind import OURS, Document
 from smalt.arm.platform import Platform
-from smalt.arm.ports import Capacity, Principal
+from smalt.arm.ports import IN_TABLE, Capacity, Principal
 from smalt.arm.scale import MOST
 from smalt.arm.validation import nearest
 from smalt.kinds.serving import sizing
@@ -119,7 +119,7 @@ def _fits(connection: Connection, row: Row, gpus: int) -> bool:
 
 def check(connection: Connection, row: Row, size: str, count: int, field: str, principal: Principal) -> None:
     """Whether the cluster can have so many instances of a size. Raises ArmError(400, 403)."""
-    if ray_of(row) and principal.kind in ("servicePrincipal", "managedIdentity"):
+    if ray_of(row) and principal.kind in IN_TABLE:
         raise ArmError(
             403,
             "OwnerOnly",

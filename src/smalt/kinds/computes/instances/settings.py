@@ -153,7 +153,7 @@ def owner(request: Request, connection: Connection, machine: Mapping[str, Any]) 
         if one.kind != "owner" or one.scope:
             raise ArmError(403, "OwnerOnly", f"{field}: only the platform's owner makes instances for others.", field)
         one = _assigned(connection, str(given), field)
-    if one.kind in ("job", "endpoint"):
+    if one.acts_for_what_runs:
         raise ArmError(403, "AuthorizationFailed", "Jobs and deployments own no compute instances.")
     check_isolation(request.platform, one)
     return {OWNER: {"oid": one.oid, "name": one.name, "kind": one.kind, "client_id": one.client_id, "scope": one.scope}}
