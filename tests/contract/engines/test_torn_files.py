@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from fakes.carriers import BOTH
@@ -25,8 +24,10 @@ def killed(local: Any, name: str) -> None:
     """The engine too: nobody has seen it."""
     state = local.changes.running(name)
     local.engine.close()
-    os.kill(parent_of(state.agent_pid), signal.SIGKILL)
-    os.kill(state.agent_pid, signal.SIGKILL)
+    both = [psutil.Process(parent_of(state.agent_pid)), psutil.Process(state.agent_pid)]
+    for one in both:
+        one.kill()
+    psutil.wait_procs(both, PATIENCE_S)  # a killed one holds the task's lock for some milliseconds
 
 
 def tear(path: Path, text: str) -> None:
