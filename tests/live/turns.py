@@ -22,7 +22,7 @@ _LONG_FIRST = ("e2e", "contract/tracking", "crash", "contract", "browser", "unit
 def workers(paths: list[str]) -> int:
     """How many for these arguments of pytest: none of their own for a few tests that are named, else one more than cores.
 
-    Those of engines, gateway and stores wait for more than half of their time; end-to-end tests, with all that they start, take a core.
+    Tests of what runs wait: 0.6 s of the processor for a second of end-to-end tests, with all that they start.
     """
     if any("::" in path or path.endswith(".py") for path in paths):
         return 0
