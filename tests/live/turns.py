@@ -20,14 +20,11 @@ _LONG_FIRST = ("e2e", "contract/tracking", "crash", "contract", "browser", "unit
 
 
 def workers(paths: list[str]) -> int:
-    """How many for these arguments of pytest: none of their own for a few tests that are named, else one more than cores.
-
-    Tests of what runs wait: 0.6 s of the processor for a second of end-to-end tests, with all that they start.
-    """
+    """How many for these arguments of pytest: none of their own for a few tests that are named, else one for each core."""
     if any("::" in path or path.endswith(".py") for path in paths):
         return 0
     cores = len(os.sched_getaffinity(0))
-    return min(cores + 1, MOST_WORKERS) if cores > 1 else 0
+    return min(cores, MOST_WORKERS) if cores > 1 else 0
 
 
 def group(path: Path, tests: Path) -> str:

@@ -35,8 +35,6 @@ def test_a_few_named_tests_need_no_workers(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
     assert [workers(["tests"]), workers(["tests/unit"])] == [4, 4]
     assert [workers(["tests/unit/test_turns.py"]), workers(["tests", "x.py::test_a[b]"])] == [0, 0]
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    assert workers(["tests"]) == 3
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
     assert workers(["tests"]) == 0
 
