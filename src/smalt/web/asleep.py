@@ -28,7 +28,7 @@ from smalt.auth.certificates import gateway_context
 from smalt.gateway.clusters import HEALTH_HOST, HEALTH_PATH
 from smalt.gateway.listener import ASLEEP_HEADER, INSTANCE_ENDED
 from smalt.gateway.routes import START_S
-from smalt.kinds.serving import replicas, scaling
+from smalt.kinds.serving import hosting, replicas, scaling
 from smalt.kinds.serving.place import addresses_here
 from smalt.settings import Settings
 from smalt.store import resources
@@ -160,8 +160,15 @@ class AsleepApp:
         found = tuple(Address(one) for one in addresses_here(self._platform, live).values())
         now, attempts = self._platform.clock(), target.get("attempts", ())
         left_s = min((replicas.pause_left_s(target, at, now) for at in range(len(attempts))), default=0.0)
-        again = f"The instances of deployment '{row.name}' end again and again. Read its logs."
-        return _State(row.id, not scaling.count(row), found, again if left_s > _SOON_S and not found else "", deaths)
+        why = ""
+        if left_s > _SOON_S and not found:
+            why = f"The instances of deployment '{row.name}' end again and again. Read its logs."
+        elif not found and scaling.least(
+            row
+        ):  # others sleep, and wait for their cluster, which may have a machine made
+            lacking = hosting.unplaced(self._platform, row, replicas.names(row, target) if attempts else ())
+            why = f"Deployment '{row.name}' has no instance: it waits for {lacking}" if lacking else ""
+        return _State(row.id, not scaling.count(row), found, why, deaths)
 
 
 class _Ahead:
