@@ -211,12 +211,13 @@ def _shares(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> 
             fraction = {"numerator": bound * MILLION // total, "denominator": "MILLION"}
             share = {"runtime_fraction": {"default_value": fraction}}
             for route in _deployment_routes(endpoint, by_name[name], share):
-                route["route"] |= _mirrors(endpoint)
+                route["route"] |= _mirrors(endpoint, by_name)
                 found.append(route)
     return found
 
 
-def _mirrors(endpoint: EndpointRoute) -> Document:
+def _mirrors(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> Document:
+    """To those that have an instance: a copy would tell the server that it is for the deployment it was copied from."""
     policies = [
         {
             "cluster": cluster_name(endpoint.name, name),
@@ -224,7 +225,7 @@ def _mirrors(endpoint: EndpointRoute) -> Document:
             "disable_shadow_host_suffix_append": True,
         }
         for name, percent in sorted(endpoint.mirror.items())
-        if percent
+        if percent and not by_name[name].asleep
     ]
     return {"request_mirror_policies": policies} if policies else {}
 
