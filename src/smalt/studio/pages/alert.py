@@ -123,7 +123,7 @@ class _Group:
 
 
 async def _own_group(visit: Visit, document: Document) -> tuple[str, bool]:
-    """The name of the action group of its own, as the rule or with a number; and whether it is there, and says the same."""
+    """The action group of its own, called as the rule or with a number; and whether it is there and says the same."""
     body = alert_form.group(document, visit.workspace)
     if body is None:
         return "", False
