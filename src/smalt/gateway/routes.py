@@ -250,7 +250,7 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
     held: Document = {}
     if deployment.asleep:
         asleep["request_headers_to_add"] = [set_header(ASLEEP_HEADER, f"{endpoint.name}/{deployment.name}")]
-        held["retry_policy"] = _server_retries(LOST)  # as for a replica that is killed: none is lost
+        held["retry_policy"] = _server_retries(LOST)  # it says 102 once it passes it on: of the others none is lost
     timeout_s = deployment.timeout_s + (START_S if deployment.asleep else 0)
     return {
         "match": path_of(endpoint, condition),

@@ -26,7 +26,7 @@ from smalt.arm.scale import wake
 from smalt.arm.threads import Threads
 from smalt.auth.certificates import gateway_context
 from smalt.gateway.clusters import HEALTH_HOST, HEALTH_PATH
-from smalt.gateway.listener import ASLEEP_HEADER, INSTANCE_ENDED
+from smalt.gateway.listener import ASLEEP_HEADER, INSTANCE_ENDED, PROCESSING
 from smalt.gateway.routes import START_S
 from smalt.kinds.serving import hosting, replicas, scaling
 from smalt.kinds.serving.place import addresses_here
@@ -98,6 +98,8 @@ class AsleepApp:
                 return _unavailable(f"No instance of deployment '{name}' came up within {START_S:g} s.")
             if state.why:
                 return _unavailable(state.why)
+            if tell := (request.scope.get("extensions") or {}).get(PROCESSING):
+                tell()  # from here on it is repeated by nobody, also where this server ends
             try:
                 return await _passed_on(request, random.choice(state.addresses), self._platform.settings)
             except httpx.ConnectError:  # it ended at this moment; nothing was sent

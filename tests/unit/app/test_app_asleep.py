@@ -22,7 +22,7 @@ from fakes.examples import prepare
 from fakes.platform import Harness
 from smalt.agent.wire import Address
 from smalt.arm.scale import decide, decided
-from smalt.gateway.listener import ASLEEP_HEADER
+from smalt.gateway.listener import ASLEEP_HEADER, PROCESSING
 from smalt.kinds.serving import replicas
 from smalt.settings import Settings
 from smalt.web import asleep
@@ -290,7 +290,8 @@ def test_all_that_wait_look_once_and_one_whose_client_has_gone_waits_no_more(
         assert (await clients[0].answered())[0] == 503 and looks == ["blue"]
         up.set()
         for one in clients[1:]:
-            assert await one.answered() == (200, b"[1, 2]")
+            assert await one.answered() == (200, b"[1, 2]") and one.told == ["worked on"]
+        assert clients[0].told == []
         leaving = _Client(app)
         leaving.goes.set()
         up.clear()
@@ -305,6 +306,7 @@ class _Client:
 
     def __init__(self, app: AsleepApp) -> None:
         self.goes = asyncio.Event()
+        self.told: list[str] = []
         self._pieces = [
             {"type": "http.request", "body": b"[1, ", "more_body": True},
             {"type": "http.request", "body": b"2]", "more_body": False},
@@ -319,6 +321,7 @@ class _Client:
             "query_string": b"",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "headers": headers,
+            "extensions": {PROCESSING: lambda: self.told.append("worked on")},
         }
         self._call = asyncio.create_task(app(scope, self._receive, self._send))
 
