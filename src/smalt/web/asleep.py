@@ -165,9 +165,7 @@ class AsleepApp:
         why = ""
         if left_s > _SOON_S and not found:
             why = f"The instances of deployment '{row.name}' end again and again. Read its logs."
-        elif not found and scaling.least(
-            row
-        ):  # others sleep, and wait for their cluster, which may have a machine made
+        elif not found and scaling.least(row):  # others sleep: a machine may be made for the one that is woken
             lacking = hosting.unplaced(self._platform, row, replicas.names(row, target) if attempts else ())
             why = f"Deployment '{row.name}' has no instance: it waits for {lacking}" if lacking else ""
         return _State(row.id, not scaling.count(row), found, why, deaths)
