@@ -20,6 +20,7 @@ from starlette.types import ASGIApp
 
 from smalt.blob.protocol.http import BlobProtocol
 from smalt.blob.protocol.message import ADDRESS_HEADER, PROTOCOL_HEADER
+from smalt.gateway.listener import PROCESSING
 from smalt.unix_socket import listen
 
 BACKLOG = 2048
@@ -65,7 +66,11 @@ def serve_beside(app: ASGIApp, path: Path, stopped: threading.Event) -> None:
 
 
 class PeerProtocol(BlobProtocol):
-    """HTTP with a look at who is at the other end."""
+    """HTTP with a look at who is at the other end.
+
+    The scope's extension `smalt.processing` is what says, before the answer, that the request is worked on: Envoy
+    repeats it no more.
+    """
 
     _from_gateway = True
 
@@ -78,6 +83,13 @@ class PeerProtocol(BlobProtocol):
         self._from_gateway = is_sibling(pid)
         if uid not in (0, os.geteuid()):
             transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {PROCESSING: self._processing}  # type: ignore[dict-item]
+
+    def _processing(self) -> None:
+        self.transport.write(b"HTTP/1.1 102 Processing\r\n\r\n")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._from_gateway or name.lower() not in _SAID_BY_THE_GATEWAY:

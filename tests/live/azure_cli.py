@@ -84,7 +84,7 @@ class AzureCli:
 
     def copied(self, prepare: str) -> Forked:
         """For many commands, which all import the same: `prepare` does."""
-        return Forked(self.python, "azure.cli", prepare, self._all_variables, ["-I"])
+        return Forked(self.python, "azure.cli", prepare, self._all_variables, ["-I"], patience_s=PATIENCE_S)
 
     def __call__(self, *arguments: str) -> Any:
         """What it printed, parsed; None where that is nothing. Fails the test where it does not end well."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import runpy
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,16 +23,23 @@ class Forked:
     """`python -m module …`, again and again, each time a process of its own. `prepare` is code that runs once, before.
 
     Everything that is the run's is new: its variables, arguments, files and what it does from its first line on.
+    One that takes longer than `patience_s` ends all.
     """
 
     def __init__(
-        self, python: Path, module: str, prepare: str, variables: Mapping[str, str], options: Sequence[str] = ()
+        self,
+        python: Path,
+        module: str,
+        prepare: str,
+        variables: Mapping[str, str],
+        options: Sequence[str] = (),
+        *,
+        patience_s: float,
     ) -> None:
         command = [str(python), *options, __file__, prepare, module]
-        self._variables = dict(variables)
-        self._process = subprocess.Popen(
-            command, env=self._variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        self._variables, self._patience_s = dict(variables), patience_s
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self._process = subprocess.Popen(command, env=self._variables, start_new_session=True, **pipes)
 
     def __enter__(self) -> Forked:
         return self
@@ -42,11 +51,22 @@ class Forked:
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
             files = [f"/proc/{os.getpid()}/fd/{one.fileno()}" for one in (out, errors)]
             print(json.dumps({"arguments": arguments, "files": files}), file=_pipe(self._process.stdin), flush=True)
-            code = _pipe(self._process.stdout).readline()
+            code = self._line()
             assert code, "what is copied has ended"
             for one in (out, errors):
                 one.seek(0)
             return subprocess.CompletedProcess(list(arguments), int(code), out.read(), errors.read())
+
+    def _line(self) -> str:
+        """Its next answer. One that does not come, or is not waited for, ends it: it would be the next run's."""
+        pipe, poll = _pipe(self._process.stdout), select.poll()
+        poll.register(pipe, select.POLLIN)
+        try:
+            assert poll.poll(self._patience_s * 1000), f"a copy has not ended within {self._patience_s:g} s"
+        except BaseException:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            raise
+        return pipe.readline()
 
 
 def _pipe(one: IO[str] | None) -> Any:

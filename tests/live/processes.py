@@ -35,13 +35,17 @@ def working_on(root: Path) -> list[int]:
     """Those alive that have the folder in their command line, or stand in it: the caller never does."""
     found: list[int] = []
     for one in (int(name) for name in os.listdir("/proc") if name.isdigit()):  # noqa: PTH208
-        try:
-            here = os.readlink(f"/proc/{one}/cwd")  # noqa: PTH115
-        except OSError:
-            continue
-        if one != os.getpid() and (str(root) in command_of(one) or here.startswith(str(root))) and alive(one):
+        if one != os.getpid() and (str(root) in command_of(one) or _stands_in(one, root)) and alive(one):
             found.append(one)
     return found
+
+
+def _stands_in(pid: int, root: Path) -> bool:
+    """Not said of one whose folder cannot be read: another user's, or one that ends."""
+    try:
+        return os.readlink(f"/proc/{pid}/cwd").startswith(str(root))  # noqa: PTH115
+    except OSError:
+        return False
 
 
 def parent_of(pid: int) -> int:

@@ -37,6 +37,7 @@ WINDOW_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 20
 BACKLOG = 4096  # connections that wait while Envoy is started again
 ASLEEP_HEADER = "x-smalt-asleep"  # ENDPOINT/DEPLOYMENT of a request that waits for an instance
+PROCESSING = "smalt.processing"  # the extension of ASGI that says 102 to the gateway
 REFUSED_STATUS, REFUSED_BODY = "x-smalt-refused", "x-smalt-refusal"  # what the server is to answer (`refused.py`)
 ORIGINAL_PATH = "x-envoy-original-path"  # Envoy's, of a request whose path it has changed: those for deployments
 _AWAY = ["UF", "UC", "UH", "UR", "URX", "NC", "LH"]  # nothing answered behind the gateway

@@ -211,12 +211,13 @@ def _shares(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> 
             fraction = {"numerator": bound * MILLION // total, "denominator": "MILLION"}
             share = {"runtime_fraction": {"default_value": fraction}}
             for route in _deployment_routes(endpoint, by_name[name], share):
-                route["route"] |= _mirrors(endpoint)
+                route["route"] |= _mirrors(endpoint, by_name)
                 found.append(route)
     return found
 
 
-def _mirrors(endpoint: EndpointRoute) -> Document:
+def _mirrors(endpoint: EndpointRoute, by_name: Mapping[str, DeploymentRoute]) -> Document:
+    """To those that have an instance: a copy would tell the server that it is for the deployment it was copied from."""
     policies = [
         {
             "cluster": cluster_name(endpoint.name, name),
@@ -224,7 +225,7 @@ def _mirrors(endpoint: EndpointRoute) -> Document:
             "disable_shadow_host_suffix_append": True,
         }
         for name, percent in sorted(endpoint.mirror.items())
-        if percent
+        if percent and not by_name[name].asleep
     ]
     return {"request_mirror_policies": policies} if policies else {}
 
@@ -249,7 +250,7 @@ def _deployment_route(endpoint: EndpointRoute, deployment: DeploymentRoute, cond
     held: Document = {}
     if deployment.asleep:
         asleep["request_headers_to_add"] = [set_header(ASLEEP_HEADER, f"{endpoint.name}/{deployment.name}")]
-        held["retry_policy"] = _server_retries(LOST)  # as for a replica that is killed: none is lost
+        held["retry_policy"] = _server_retries(LOST)  # it says 102 once it passes it on: of the others none is lost
     timeout_s = deployment.timeout_s + (START_S if deployment.asleep else 0)
     return {
         "match": path_of(endpoint, condition),

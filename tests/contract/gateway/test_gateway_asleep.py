@@ -37,6 +37,17 @@ def test_a_request_outlasts_its_timeout_only_where_an_instance_has_to_start(site
     assert site.client().score("slow", "/score?sleep=0.5").status == 408
 
 
+def test_one_that_was_passed_on_is_not_repeated_where_the_server_ends(site: Site) -> None:
+    names = ("ending-one", "ending-two")
+    site.put(asleep(endpoint("ending", {"blue": 100}, {"blue": [site.replica(name)[0] for name in names]})))
+    client = site.client()
+    assert client.score("ending", "/score?begin=1&die=1").status == 503
+    there = [one for one in site.processes if one.args[3] in names]  # type: ignore[index]
+    wait(lambda: sum(one.poll() is None for one in there) == 1)
+    assert client.score("ending").status == 200
+    client.close()
+
+
 def test_requests_in_flight_are_counted_until_they_are_answered(site: Site) -> None:
     busy = site.replica("busy")[0]
     site.put(endpoint("busy", {"blue": 100}, {"blue": [busy]}))

@@ -7,11 +7,13 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, inspect
 
 from live.postgres import Postgres
 from smalt.arm.ports import RunSpec
@@ -19,9 +21,11 @@ from smalt.cli.root import remember
 from smalt.settings import Settings
 from smalt.tracking.database import start
 from smalt.tracking.database.migration import prepare, script
+from smalt.tracking.database.place import tables_url
 from smalt.tracking.process.mlflow_server import command
 from smalt.tracking.runs.runs import MlflowTracking
 
+NEWEST = "smalt_runs_newest"
 WORKSPACE = "/subscriptions/1/resourcegroups/g/providers/microsoft.machinelearningservices/workspaces/w"
 
 
@@ -108,12 +112,27 @@ def test_artifacts_follow_the_platform_to_another_address(tmp_path: Path) -> Non
         assert uris and all(uri.startswith("https://ml.example:9443/mlflow/v1.0/subscriptions/1/") for uri in uris)
 
 
-def test_postgresql_is_ready_once_mlflows_process_has_been_there(postgres: Postgres, tmp_path: Path) -> None:
+def test_postgresql_is_ready_once_mlflows_process_has_been_there(
+    postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = Settings(tmp_path, database_url=postgres.create())
     assert not start.settle(settings)
     prepare(settings)
+    engine = create_engine(tables_url(settings))
+    assert NEWEST in {one["name"] for one in inspect(engine).get_indexes("runs")}
     assert start.settle(settings)
     assert start.settle(replace(settings, port=9443))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP INDEX {NEWEST}")
+    with engine.begin() as connection:  # a job logs
+        connection.exec_driver_sql("LOCK TABLE runs IN ROW EXCLUSIVE MODE")
+        monkeypatch.setattr(start, "_LOCK_WAIT", "50ms")
+        assert start.settle(settings), "a start does not fail for it"
+    monkeypatch.setattr(start, "_LOCK_WAIT", "60s")
+    with ThreadPoolExecutor() as starts:
+        assert all(starts.map(start.settle, [settings] * 3))
+    assert NEWEST in {one["name"] for one in inspect(engine).get_indexes("runs")}
+    engine.dispose()
 
 
 def test_mlflows_process_that_was_started_to_make_tables_is_gone_once_they_are(

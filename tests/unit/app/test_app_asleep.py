@@ -22,7 +22,7 @@ from fakes.examples import prepare
 from fakes.platform import Harness
 from smalt.agent.wire import Address
 from smalt.arm.scale import decide, decided
-from smalt.gateway.listener import ASLEEP_HEADER
+from smalt.gateway.listener import ASLEEP_HEADER, PROCESSING
 from smalt.kinds.serving import replicas
 from smalt.settings import Settings
 from smalt.web import asleep
@@ -261,3 +261,80 @@ def test_of_those_that_end_again_and_again_nobody_waits_for_the_next(harness: Ha
         harness.settle()
         come_up(harness)
     raise AssertionError("the pauses did not grow")
+
+
+def test_all_that_wait_look_once_and_one_whose_client_has_gone_waits_no_more(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    async def call() -> None:
+        up = asyncio.Event()
+
+        async def awake(app: AsleepApp, endpoint: str, name: str) -> Any:
+            looks.append(name)
+            await up.wait()
+            return SimpleNamespace(why="", addresses=(Address("127.0.0.1:1"),))
+
+        async def passed_on(request: Any, address: Address, settings: Settings) -> PlainTextResponse:
+            return PlainTextResponse(await request.body())
+
+        monkeypatch.setattr(AsleepApp, "_awake", awake)
+        monkeypatch.setattr(asleep, "_passed_on", passed_on)
+        monkeypatch.setattr(asleep, "_WAITING_MOST", 3)
+        app = AsleepApp(harness.platform)
+        clients = [_Client(app) for _ in range(4)]
+        refused = await clients.pop().answered()
+        assert refused[0] == 503 and b"3 requests wait already" in refused[1]
+        clients[0].goes.set()
+        assert (await clients[0].answered())[0] == 503 and looks == ["blue"]
+        up.set()
+        for one in clients[1:]:
+            assert await one.answered() == (200, b"[1, 2]") and one.told == ["worked on"]
+        assert clients[0].told == []
+        leaving = _Client(app)
+        leaving.goes.set()
+        up.clear()
+        assert (await leaving.answered())[0] == 503 and len(looks) == 2
+        assert not app._looks
+
+    asyncio.run(call())
+
+
+class _Client:
+    """A request whose body comes in two pieces, and which goes when it is told."""
+
+    def __init__(self, app: AsleepApp) -> None:
+        self.goes = asyncio.Event()
+        self.told: list[str] = []
+        self._pieces = [
+            {"type": "http.request", "body": b"[1, ", "more_body": True},
+            {"type": "http.request", "body": b"2]", "more_body": False},
+        ]
+        self._sent: list[Any] = []
+        headers = [(name.encode(), value.encode()) for name, value in HEADER.items()]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/score",
+            "raw_path": b"/score",
+            "query_string": b"",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "headers": headers,
+            "extensions": {PROCESSING: lambda: self.told.append("worked on")},
+        }
+        self._call = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        if self._pieces:
+            return self._pieces.pop(0)
+        await self.goes.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        self._sent.append(message)
+
+    async def answered(self) -> tuple[int, bytes]:
+        async with asyncio.timeout(20):
+            await self._call
+        return self._sent[0]["status"], b"".join(one.get("body", b"") for one in self._sent)

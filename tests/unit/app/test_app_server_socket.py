@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typing import Any
 import pytest
 import uvicorn
 
+from live.patience import PATIENCE_S
+from smalt.gateway.listener import PROCESSING
 from smalt.server_socket import BACKLOG, PeerProtocol, is_sibling
 from smalt.unix_socket import listen
 
@@ -31,6 +34,8 @@ print(connection.getresponse().read().decode())
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] == "/long":
+        scope["extensions"][PROCESSING]()
     body = json.dumps({name.decode(): value.decode() for name, value in scope["headers"]}).encode()
     await send(
         {"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(len(body)).encode())]}
@@ -53,6 +58,15 @@ def path(tmp_path: Path) -> Iterator[Path]:
     yield place
     server.should_exit = True
     thread.join(10)
+
+
+def test_that_a_request_is_worked_on_is_said_before_its_answer(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(PATIENCE_S)
+        connection.connect(str(path))
+        connection.sendall(b"GET /long HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        said = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert said.startswith(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\n")
 
 
 def test_it_is_its_users_alone(path: Path) -> None:

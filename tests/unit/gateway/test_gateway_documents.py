@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,14 @@ def test_shares_add_up_and_mirrors_only_copy_live_traffic() -> None:
     mirrored = [route for route in found if "request_mirror_policies" in route.get("route", {})]
     assert len(mirrored) == 4 and all("runtime_fraction" in route["match"] for route in mirrored)
     assert [policy["cluster"] for policy in mirrored[0]["route"]["request_mirror_policies"]] == ["ep/green"]
+
+
+def test_one_that_has_no_instance_gets_no_copies() -> None:
+    route = endpoint(traffic={"blue": 100}, mirror={"green": 25})
+    asleep = [replace(one, asleep=one.name == "green") for one in route.deployments]
+    assert any("request_mirror_policies" in one.get("route", {}) for one in endpoint_routes(route))
+    found = endpoint_routes(replace(route, deployments=asleep))
+    assert not any("request_mirror_policies" in one.get("route", {}) for one in found)
 
 
 def test_each_deployment_keeps_its_own_timeout_and_limit() -> None:

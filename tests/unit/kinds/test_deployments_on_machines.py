@@ -16,6 +16,7 @@ from fakes.platform import WORKSPACE, Harness
 from smalt.agent.wire import Phase
 from smalt.store import nodes
 from smalt.store.tables import allocation, queue
+from smalt.web.asleep import AsleepApp
 
 SMALL = "Standard_DS2_v2"  # as many cores as a machine has
 THERE: dict[str, Any] = {"properties": {"smalt.compute": "cpu"}, "instanceType": SMALL}
@@ -186,6 +187,25 @@ def test_a_machine_that_is_lost_loses_its_requests_first_and_then_its_instance(r
     machine(ready, "three")
     come_up(ready)
     assert sorted(at(ready).values()) == ["three", "two"] and len(routed(ready)) == 2
+
+
+def test_requests_are_told_that_no_machine_is_left_and_wait_where_one_is(ready: Harness) -> None:
+    machine(ready, "one")
+    deploy(ready, **THERE)
+    come_up(ready)
+    asleep = AsleepApp(ready.platform)
+    lose(ready, "one", 16.0)
+    ready.clock.pass_(1)
+    ready.settle()
+    assert not routed(ready) and waiting(ready) == [(BLUE.lower(), 1)]
+    why = asleep._look("churn-scores", "blue").why
+    assert "waits for nodes of compute 'cpu': none of its machines is connected" in why
+    machine(ready, "two")
+    state = asleep._look("churn-scores", "blue")
+    assert not state.why and not state.addresses, "its instance is on its way"
+    come_up(ready)
+    state = asleep._look("churn-scores", "blue")
+    assert state.addresses and not state.why
 
 
 def test_a_machine_that_is_lost_while_it_comes_up_fails_nothing(ready: Harness) -> None:

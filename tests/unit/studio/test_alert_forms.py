@@ -16,6 +16,7 @@ from fakes.platform import GROUP, WORKSPACE
 from fakes.studio import HERE, StudioSite, form_token
 from smalt.store import resources
 from smalt.studio.documents.alert_form import WATCHES
+from smalt.studio.pages.jobs import PAGE
 
 RULES = f"{GROUP}/providers/Microsoft.Insights/metricAlerts"
 GROUPS = f"{GROUP}/providers/Microsoft.Insights/actionGroups"
@@ -67,12 +68,12 @@ def test_each_watch_is_made_and_known_again(served: StudioSite, watch: str) -> N
 
 
 def test_what_is_shown_before_is_what_is_sent(served: StudioSite) -> None:
-    fields = {**SLOW, "watch": "errors", "threshold": "7"}
+    fields = {**SLOW, "watch": "errors", "threshold": "1234567"}
     page = served.send_form("/studio/alerts-new/preview", token_of(served), fields).text
     sent, az, code = (said(page, one) for one in ("rest", "az", "code"))
     assert f"PUT {RULES}/slow" in sent and rule(served) is None, "nothing is made by looking"
     body = json.loads(sent.partition("\n\n")[2])
-    assert "'total RequestsPerMinute > 7 where statusCodeClass includes 5xx'" in az and "--window-size 5m" in az
+    assert "'total RequestsPerMinute > 1234567 where statusCodeClass includes 5xx'" in az and "--window-size 5m" in az
     assert send(served, "/alerts-new", fields)["to"]
     assert {**rule(served)["properties"], **body["properties"]} == rule(served)["properties"]
     given: list[Any] = []
@@ -107,6 +108,16 @@ def test_a_webhook_comes_with_a_group_of_its_own(tmp_path: Path) -> None:
     assert "code=secret" not in served.open("/studio/alerts/slow").text
     other = {**SLOW, "name": "other", "webhook": hook["webhook"], "group.slow": "on"}
     assert "to" in send(served, "/alerts-new", other) and len(rule(served, "other")["properties"]["actions"]) == 2
+
+
+def test_a_group_that_is_called_so_in_other_letters_is_not_taken(tmp_path: Path) -> None:
+    served = StudioSite(tmp_path, webhook_hosts="hooks.example")
+    prepare(served.harness, KEY)
+    hook = {**SLOW, "webhook": "https://hooks.example/x"}
+    group = {"location": "Global", "properties": {"groupShortName": "ops", "enabled": True}}
+    served.harness.send("PUT", f"{GROUPS}/SLOW", group)
+    assert "to" in send(served, "/alerts-new", hook)
+    assert [one["actionGroupId"] for one in rule(served)["properties"]["actions"]] == [f"{GROUPS}/slow-2"]
 
 
 async def nobody(visit: Any) -> dict[str, Any]:
@@ -173,6 +184,8 @@ def test_pages_lead_there(served: StudioSite) -> None:
 
 def test_what_is_fired_is_said_at_home(served: StudioSite) -> None:
     assert "to" in send(served, "/alerts-new", SLOW)
+    for number in range(PAGE):
+        assert "to" in send(served, "/alerts-new", {**SLOW, "name": f"calm-{number}"})
     assert "fired" not in served.open("/studio").text
     fired = {"at": served.harness.clock(), "reason": "it <b>is</b>", "scope": ENDPOINT, "id": "1", "cause": ""}
     with served.harness.database.write() as connection:

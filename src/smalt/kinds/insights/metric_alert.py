@@ -260,9 +260,11 @@ def _acknowledge(request: Request, row: Row | None) -> tuple[int, Any]:
     return 200, _view(request.platform, found)
 
 
-def _of_scope(row: Row, query: Mapping[str, str]) -> bool:
-    """`scope`: of rules that look at this resource or at something in it."""
-    wanted = query.get("scope", "").lower()
+def _listed(row: Row, query: Mapping[str, str]) -> bool:
+    """`scope`: of rules that look at this resource or what is in it. `monitorCondition`: that are `Fired`, or not."""
+    wanted, condition = query.get("scope", "").lower(), query.get("monitorCondition", "").lower()
+    if condition and (condition == "fired") != bool(part(row.status, "fired")):
+        return False
     return not wanted or any(f"{one.lower()}/".startswith(f"{wanted}/") for one in row.properties["scopes"])
 
 
@@ -296,7 +298,7 @@ KIND = Kind(
     reconcile=_reconcile,
     view=_view,
     actions={"status": Action(_status, method="GET"), "acknowledge": Action(_acknowledge)},
-    list_filter=_of_scope,
+    list_filter=_listed,
     put_status=200,  # azure-mgmt-monitor takes no 201
     delete_at_once=True,
     lane=TELLING,

@@ -249,6 +249,16 @@ def lacks(platform: Platform, row: Row) -> str:
     return f"{_asked(row)} on a node of compute '{name}'. {_have(len(connected), left)} {_REMEDY}"
 
 
+def unplaced(platform: Platform, row: Row, names: Sequence[str]) -> str:
+    """What instances wait for where the cluster has no machine for any of them (`names`); empty where one has its."""
+    machines = part(row.status, "machines")
+    if not names or not compute_of(row) or any(one in machines for one in names):
+        return ""
+    with platform.database.read() as connection:
+        place = queue.place_of(connection, row.id)
+    return lacks(platform, row) if place is not None else ""  # without one: it was not tried yet
+
+
 def _asked(row: Row) -> str:
     size = room.size_capacity(str(part(row.status, "target").get("size", "")))
     if size is None:  # what an older version started

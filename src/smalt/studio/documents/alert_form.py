@@ -142,7 +142,7 @@ def az(document: Mapping[str, Any], workspace: ResourceId, own: str, actions: Se
     """The lines of a shell that make it by `az`. `own`: the name of the action group that comes with it."""
     lines = [_az_group(document, workspace, own)] if own else []
     watch = WATCHES[document["watch"]]
-    condition = f"{_AZ[0][watch.aggregation]} {watch.metric} {_AZ[1][watch.operator]} {document['threshold']:g}"
+    condition = f"{_AZ[0][watch.aggregation]} {watch.metric} {_AZ[1][watch.operator]} {document['threshold']:.15g}"
     for one in watch.dimensions:
         condition += f" where {one['name']} includes {' or '.join(one['values'])}"
     options = {

@@ -17,6 +17,7 @@ from smalt.studio.documents.written import Faulty
 from smalt.studio.pages.alerts import rules_of
 from smalt.studio.pages.endpoint import alert
 from smalt.studio.pages.rehearsed import as_refused, segment
+from smalt.studio.platform_api import Refused
 from smalt.studio.rendering import HEADERS, page
 from smalt.studio.routes import get, post
 from smalt.studio.visit import Visit
@@ -39,7 +40,7 @@ async def show(visit: Visit) -> Response:
 
 async def preview(visit: Visit) -> Response:
     document, here = _document(visit), visit.workspace
-    own, body = await _own_group(visit, document), alert_form.group(document, here)
+    (own, _), body = await _own_group(visit, document), alert_form.group(document, here)
     actions = [{"actionGroupId": _group(visit, one)} for one in (*document["groups"], *([own] if own else []))]
     rule = {"location": "global", "properties": alert_form.properties(document, here, actions)}
     group = None if body is None else {"location": "Global", "properties": body}
@@ -109,9 +110,8 @@ class _Group:
         body = alert_form.group(self._document, self._visit.workspace)
         if body is None:
             return []
-        name = await _own_group(self._visit, self._document)
-        there = await _groups(self._visit)
-        if name not in there:
+        name, there = await _own_group(self._visit, self._document)
+        if not there:
             resource = {"location": "Global", "properties": body}
             await self._visit.api.put(_group(self._visit, name), resource, headers={"if-none-match": "*"})
             self._made = name
@@ -122,16 +122,25 @@ class _Group:
             await self._visit.api.delete(_group(self._visit, self._made))
 
 
-async def _own_group(visit: Visit, document: Document) -> str:
-    """What the action group of its own is called: as the rule, or one that there is and says the same."""
+async def _own_group(visit: Visit, document: Document) -> tuple[str, bool]:
+    """The action group of its own, called as the rule or with a number; and whether it is there and says the same."""
     body = alert_form.group(document, visit.workspace)
     if body is None:
-        return ""
-    there, name, number = await _groups(visit), segment("name", document["name"]), 1
-    while name in there and not _same(there[name], body):
+        return "", False
+    name, number = segment("name", document["name"]), 1
+    while (there := await _there(visit, name)) is not None and not _same(there, body):
         number += 1
         name = f"{document['name']}-{number}"
-    return name
+    return name, there is not None
+
+
+async def _there(visit: Visit, name: str) -> Document | None:
+    try:
+        return part(await visit.api.get(_group(visit, name)), "properties")
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return None
 
 
 def _same(there: Document, body: Document) -> bool:

@@ -135,7 +135,8 @@ def alert(document: Document) -> Document:
 
 
 def _rule(one: Document) -> str:
-    said = f"{one['timeAggregation'].lower()} {one['metricName']} {OPERATORS[one['operator']]} {one['threshold']:g}"
+    over = f"{OPERATORS[one['operator']]} {one['threshold']:.15g}"
+    said = f"{one['timeAggregation'].lower()} {one['metricName']} {over}"
     for each in one.get("dimensions") or ():
         word = "not " if each["operator"] == "Exclude" else ""
         said += f" where {each['name']} is {word}{' or '.join(each['values'])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from starlette.responses import Response
 
@@ -16,6 +17,7 @@ from smalt.studio.visit import Visit
 
 SHOWN = 10
 CAUSES = 10
+_PAGES_MOST = 10
 SECTIONS = (
     ("Running", "Starting,Running,Finalizing,CancelRequested", "Nothing runs."),
     ("Waiting", "NotStarted,Preparing,Queued", "Nothing waits."),
@@ -26,9 +28,9 @@ SECTIONS = (
 
 async def show(visit: Visit) -> Response:
     cursor = await visit.cursor()
-    failures, rules, serving, found = await asyncio.gather(
+    failures, fired, serving, found = await asyncio.gather(
         visit.api.get(f"{visit.workspace}/failures"),
-        visit.api.get(rules_of(visit), {"scope": str(visit.workspace), "count": str(PAGE)}),
+        _fired(visit),
         visit.api.get(f"{visit.workspace}/onlineEndpoints", {"count": str(SHOWN)}),
         asyncio.gather(*(listed(visit, {"status": states, "$top": str(SHOWN)}) for _, states, _ in SECTIONS)),
     )
@@ -40,11 +42,25 @@ async def show(visit: Visit) -> Response:
         visit,
         cursor=cursor,
         sections=sections,
-        fired=[one for one in map(alert, rules["value"]) if one["state"] == "Fired"],
+        fired=fired,
         causes=failures["value"][:CAUSES],
         endpoints=[endpoints.shown(one) for one in serving["value"]],
         more_endpoints=following(serving),
     )
+
+
+async def _fired(visit: Visit) -> list[dict[str, Any]]:
+    """Rules that are; a page of them may be short and have one behind it."""
+    query = {"scope": str(visit.workspace), "monitorCondition": "Fired", "count": str(PAGE)}
+    found: list[dict[str, Any]] = []
+    for _ in range(_PAGES_MOST):
+        answer = await visit.api.get(rules_of(visit), query)
+        found += map(alert, answer["value"])
+        after = following(answer)
+        if not after or len(found) >= PAGE:
+            break
+        query["$skipToken"] = after
+    return found
 
 
 async def workspaces(visit: Visit) -> Response:

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, insert, inspect, select, text
 
+from smalt.store.database import exclusive
 from smalt.store.quick import execute
 from smalt.tracking.database import schema, triggers
 
@@ -24,6 +25,7 @@ def complete(connection: Connection) -> None:
 
     The first time, all runs count as changed: their jobs have not heard of them.
     """
+    index(connection)  # first: who waits for its lock has none of a table
     for table in (schema.accounts, schema.model_places, schema.creations):
         table.create(connection, checkfirst=True)
     if not inspect(connection).has_table(schema.changed_runs.name):
@@ -38,6 +40,7 @@ def complete(connection: Connection) -> None:
 
 def index(connection: Connection) -> None:
     """The runs by when they began, for pages of the newest; MLflow has no index for that. Again it changes nothing."""
+    exclusive(connection, "smalt.mlflow.index")  # two that make it at once would collide, in spite of IF NOT EXISTS
     if _NEWEST not in {one["name"] for one in inspect(connection).get_indexes("runs")}:
         connection.exec_driver_sql(f"CREATE INDEX IF NOT EXISTS {_NEWEST} ON runs (start_time DESC, run_uuid)")
 

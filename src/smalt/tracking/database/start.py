@@ -16,11 +16,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from smalt.arm.ports import NotReady
 from smalt.settings import Settings
+from smalt.store.database import Collision
 from smalt.tracking.database import own_tables, sqlite_file
 from smalt.tracking.database.relocation import relocate
 from smalt.tracking.database.tracking_database import TrackingDatabase
 
 TABLES = Path(__file__).with_name("mlflow_tables.sql")
+
+_LOCK_WAIT = "2s"  # for who writes to MLflow's tables meanwhile
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +36,7 @@ def settle(settings: Settings) -> bool:
         return _settled(settings)
     except NotReady as error:
         _log.info("MLflow's process is needed: %s", error)
-    except (OSError, sqlite3.Error, SQLAlchemyError) as error:  # a full disk: it may pass
+    except (OSError, sqlite3.Error, SQLAlchemyError, Collision) as error:  # a full disk: it may pass
         _log.warning("MLflow's tables could not be looked at, and are left to MLflow's process: %s", error)
     return False
 
@@ -46,10 +49,21 @@ def _settled(settings: Settings) -> bool:
         if complete:
             with database.write() as connection:
                 relocate(connection, settings)
-                own_tables.index(connection)
+            _index(database)
         return complete
     finally:
         database.close()
+
+
+def _index(database: TrackingDatabase) -> None:
+    """Without it pages of runs are slower; the next start tries again."""
+    try:
+        with database.write() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_WAIT}'")
+            own_tables.index(connection)
+    except (NotReady, SQLAlchemyError, Collision) as error:
+        _log.warning("An index of MLflow's runs could not be made; the next start tries again: %s", error)
 
 
 def _fill(path: Path) -> None:
