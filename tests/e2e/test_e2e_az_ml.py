@@ -109,7 +109,9 @@ def by_smalt(platform: Platform) -> Iterator[Script]:
         )
 
     root = ("--root", str(platform.root))
-    with Forked(Path(sys.executable), "smalt.cli", SMALTS_IMPORTS, clean_environment()) as copies:
+    with Forked(
+        Path(sys.executable), "smalt.cli", SMALTS_IMPORTS, clean_environment(), patience_s=PATIENCE_S
+    ) as copies:
         yield Script(started, lambda *arguments: copies.run("ml", *arguments, *root))
 
 
