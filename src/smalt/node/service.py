@@ -74,6 +74,7 @@ class NodeService:
         self._news = threading.Condition()
         self._changed: dict[str, None] = {}  # tasks of which something is to be said
         self._said: dict[str, TaskState | None] = {}
+        self._removed: set[str] = set()  # and not said yet; what has no state otherwise is just being started
         self._never_begun: dict[str, TaskState] = {}  # how they ended
         self._owners: dict[str, set[str]] = {}
         self._session, self._heard_at = "", 0.0  # when the server last took a report (monotonic)
@@ -221,6 +222,7 @@ class NodeService:
                 if not self._owners[owner]:
                     del self._owners[owner]
         self._said.pop(name, None)
+        self._removed.add(name)
         self._tell(name)
 
     def _end_all(self) -> None:
@@ -268,7 +270,7 @@ class NodeService:
 
     def _report(self, session: str, names: list[str]) -> None:
         states = {name: self._state(name) for name in names}
-        new = {name: state for name, state in states.items() if state is None or self._said.get(name) != state}
+        new = {name: state for name, state in states.items() if self._is_news(name, state)}
         if names and not new and time.monotonic() - self._heard_at < self._heartbeat_s:
             return
         body: dict[str, Any] = {"said": [_said(name, state) for name, state in new.items()]}
@@ -283,6 +285,7 @@ class NodeService:
         _check(answer)
         self._heard_at = time.monotonic()
         self._said.update({name: state for name, state in new.items() if state is not None})
+        self._removed -= {name for name, state in new.items() if state is None}
         for name in answer.json()["gone"]:
             _LOG.warning("task %s is of nobody any more: it ends", name)
             self._removing.submit(self._remove, str(name))
@@ -298,6 +301,9 @@ class NodeService:
         except Exception:
             _LOG.exception("what the tasks use could not be read")
             return None
+
+    def _is_news(self, name: str, state: TaskState | None) -> bool:
+        return name in self._removed if state is None else self._said.get(name) != state
 
     def _state(self, name: str) -> TaskState | None:
         state = self._never_begun.get(name) or self._versions.see(name, self._observe(name))

@@ -160,6 +160,33 @@ def test_a_node_that_denies_a_task_has_lost_it(remote: Any) -> None:
     remote.finish("one", 0)
 
 
+def test_a_task_that_is_just_being_started_is_not_said_to_be_gone(remote: Any, monkeypatch: Any) -> None:
+    """Its walls may have to be tried first, which takes a while, and others of its owner change meanwhile."""
+    service, gate, asked, said = remote.dialled.service, threading.Event(), threading.Event(), threading.Event()
+    ensure, report = service._engine.ensure, service._report
+
+    def slowly(task: Any) -> None:
+        asked.set()
+        assert gate.wait(PATIENCE_S)
+        ensure(task)
+
+    def reports(session: str, names: list[str]) -> None:
+        report(session, names)
+        if names:
+            said.set()
+
+    monkeypatch.setattr(service._engine, "ensure", slowly)
+    monkeypatch.setattr(service, "_report", reports)
+    task = remote.task("one")
+    remote.engine.ensure(task)
+    assert asked.wait(PATIENCE_S)
+    service._owner_changed(task.owner)
+    assert said.wait(PATIENCE_S)
+    gate.set()
+    remote.finish("one", 0)
+    assert remote.changes.ended("one").exit_code == 0
+
+
 def test_another_incarnation_has_nothing_of_the_first(remote: Any) -> None:
     begun(remote, "one")
     remote.dialled.stop_node()

@@ -24,7 +24,7 @@ def test_a_task_whose_state_is_torn_is_lost_and_keeps_no_other_from_being_told(r
     (grave / "state.json").write_text("[]")
     remote.dialled.start_node()
     state = remote.changes.ended("one")
-    assert state.outcome is Outcome.LOST and "cannot be read" in state.error
+    assert state.outcome is Outcome.LOST and "vanished" in state.error
     remote.engine.remove("one")
     remote.dialled.until(lambda: not folder.exists() and not grave.exists())
     remote.finish("two", 0)
