@@ -342,3 +342,25 @@ def test_a_command_says_what_should_be_looked_at(local: Any) -> None:
     Hint("/somebody", "").send(str(local.settings.hints_socket))
     local.changes.told("/somebody")
     Hint("/nobody", "").send(str(local.settings.root / "no-such-socket"))  # lost, and nobody is held up
+
+
+def test_a_task_has_its_walls_though_one_of_its_name_was_there_a_moment_ago(
+    local: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Walls are made ready before the door; what is behind it may have been removed in between."""
+    local.engine.ensure(local.task("t", command="true"))
+    local.changes.ended("t")
+    engine, removed, walled = local.engine, list[str](), list[str]()
+    door, around = engine._folders.door, engine._walling.around
+
+    def opened(exclusive: bool) -> Any:
+        if not removed:
+            removed.append("t")
+            engine.remove("t")
+        return door(exclusive)
+
+    monkeypatch.setattr(engine._folders, "door", opened)
+    monkeypatch.setattr(engine._walling, "around", lambda task: walled.append(task.name) or around(task))
+    engine.ensure(local.task("t", command="true"))
+    assert removed == walled == ["t"]
+    assert local.changes.ended("t").exit_code == 0

@@ -45,3 +45,25 @@ def test_a_node_is_heard_though_what_its_tasks_use_cannot_be_read(remote: Any, m
     remote.dialled.until(lambda: [one for one in heard if one.usage is None and not one.said])
     remote.finish("one", 0)
     assert remote.changes.ended("one").exit_code == 0
+
+
+def test_a_task_that_its_engine_cannot_understand_is_lost_and_keeps_no_other_from_being_told(
+    remote: Any, monkeypatch: Any
+) -> None:
+    begun(remote, "one")
+    remote.engine.ensure(remote.task("two"))
+    remote.changes.running("two")
+    service = remote.dialled.service
+    observe = service._engine.observe
+
+    def fails(name: str) -> Any:
+        if name.startswith("one."):
+            raise KeyError("of another version")
+        return observe(name)
+
+    monkeypatch.setattr(service._engine, "observe", fails)
+    service._owner_changed("/owner/one")
+    state = remote.changes.ended("one")
+    assert state.outcome is Outcome.LOST and "of another version" in state.error
+    remote.finish("two", 0)
+    assert remote.changes.ended("two").exit_code == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from smalt.agent.wire import Ref
 from smalt.engines.local.carry.follow import Bases
 
@@ -21,6 +23,7 @@ def test_where_the_logs_of_a_task_begin_is_read_again_whoever_noted_it(tmp_path:
         assert [again.get(ref) for ref in refs] == lengths
 
 
-def test_a_note_of_it_that_cannot_be_read_does_not_keep_the_task_from_being_carried(tmp_path: Path) -> None:
-    (tmp_path / "logs").write_text('{"a": 1}}')
+@pytest.mark.parametrize("torn", ['{"a": 1}}', "", "[1]", "7"])
+def test_a_note_of_it_that_cannot_be_read_does_not_keep_the_task_from_being_carried(tmp_path: Path, torn: str) -> None:
+    (tmp_path / "logs").write_text(torn)
     assert Bases(tmp_path / "logs").get(Ref("a", "b", "c")) is None

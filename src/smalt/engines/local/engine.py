@@ -94,7 +94,7 @@ class LocalEngine:
         if not task.name:
             raise ValueError("a task needs a name")
         folder = self._folders.of(task.name)
-        walled = self._walling.around(task) if read_state(folder) is None else task  # which may take long, once
+        walled = self._walling.around(task) if read_state(folder) is None else None  # which may take long, once
         with self._folders.door(exclusive=True):
             folder.mkdir(mode=0o700, exist_ok=True)
             seen = read_fence(folder)
@@ -104,7 +104,7 @@ class LocalEngine:
                 write_fence(folder, task.fence)
             if read_state(folder) is None:
                 start = self._start if self._carriage is None else self._accept
-                start(folder, walled)
+                start(folder, walled or self._walling.around(task))  # one of this name was there, and removed since
         if self._carriage is not None:
             self._carriage.take(folder)
 

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from smalt.agent.beneath import open_plain
 from smalt.agent.whole_file import write_whole
-from smalt.agent.wire import Ref
+from smalt.agent.wire import UNREADABLE, Ref
 from smalt.arm.errors import ArmError
 from smalt.arm.ports import Carrier
 from smalt.engines.local.carry.job import OURS, Job
@@ -34,7 +34,7 @@ class Bases:
         self._path = path
         self._lock = threading.Lock()
         self._known: dict[str, int] = {}
-        with suppress(FileNotFoundError, ValueError):  # what cannot be read costs lines told twice, and not the task
+        with suppress(FileNotFoundError, *UNREADABLE):  # what cannot be read costs lines told twice, and not the task
             self._known = dict(json.loads(path.read_text()))
 
     def get(self, ref: Ref) -> int | None:
