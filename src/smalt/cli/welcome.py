@@ -17,12 +17,8 @@ from smalt.doctor.machine import Machine
 from smalt.settings import Settings
 
 
-def terminal() -> Console:
-    return Console(highlight=False, soft_wrap=True)
-
-
 @dataclass
-class Shown:
+class _Shown:
     """The small live display of a platform in the foreground."""
 
     settings: Settings
@@ -37,26 +33,45 @@ class Shown:
             self.console.print(
                 f"Smalt is ready at {view.url} after {time.time() - view.started_at:.1f} s; Ctrl-C stops it."
             )
-            invite(self.console, self.settings)
-            tell(self.console, self.settings, self.lacking)
+            _invite(self.console, self.settings)
+            _tell(self.console, self.settings, self.lacking)
         if self.console.is_terminal:
             self.live.update(_table(view), refresh=True)
 
 
-def show(
-    console: Console, settings: Settings, lacking: Sequence[str], run: Callable[[Callable[[View], None]], None]
-) -> None:
+def show(settings: Settings, lacking: Sequence[str], run: Callable[[Callable[[View], None]], None]) -> None:
     """The display for as long as `run` goes on, which is given what to call with each new view."""
+    console = _terminal()
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        run(Shown(settings, live, console, lacking).changed)
+        run(_Shown(settings, live, console, lacking).changed)
+    console.print("Smalt has stopped.")
 
 
-def invite(console: Console, settings: Settings) -> None:
+def ready(settings: Settings, lacking: Sequence[str]) -> None:
+    """Of a platform that was left behind."""
+    console = _terminal()
+    console.print(f"Smalt is ready at {settings.url}")
+    _invite(console, settings)
+    _tell(console, settings, lacking)
+
+
+def running(settings: Settings) -> None:
+    """Of one that was there already."""
+    console = _terminal()
+    console.print(f"Smalt is already running at {settings.url} (nothing was done).")
+    _invite(console, settings)
+
+
+def _terminal() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def _invite(console: Console, settings: Settings) -> None:
     console.print(f"Open the Studio (the link logs in once):  {login_url(settings)}")
     console.print(f'Point a shell at it:                  eval "$(smalt env --root {shlex.quote(str(settings.root))})"')
 
 
-def tell(console: Console, settings: Settings, lacking: Sequence[str]) -> None:
+def _tell(console: Console, settings: Settings, lacking: Sequence[str]) -> None:
     if lacking:
         console.print(f"What this machine lacks ({Machine(settings).smalt('doctor')} says what helps):")
         for one in lacking:

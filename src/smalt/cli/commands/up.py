@@ -41,9 +41,7 @@ def run(root: Path | None, told: Told, detach: bool) -> int:
         running = _running(folder, told)
         from smalt.cli import welcome
 
-        console = welcome.terminal()
-        console.print(f"Smalt is already running at {running.url} (nothing was done).")
-        welcome.invite(console, running)
+        welcome.running(running)
         return 0
     with closing(lock):
         if told.get("database_url") and settings.database != settings.shown_database:
@@ -141,23 +139,19 @@ def _start_behind(settings: Settings, lock: Lock) -> None:
     _leave_behind(settings, lock, meanwhile)
     from smalt.cli import welcome
 
-    console = welcome.terminal()
-    console.print(f"Smalt is ready at {settings.url}")
-    welcome.invite(console, settings)
-    welcome.tell(console, settings, lacking)
+    welcome.ready(settings, lacking)
 
 
 def _start_here(settings: Settings, lock: Lock) -> None:
     from smalt.cli import welcome
     from smalt.cli.commands.down import leave
 
-    console, lacking = welcome.terminal(), _lacking(settings)
+    lacking = _lacking(settings)
     _make(settings)
     try:
-        welcome.show(console, settings, lacking, lambda changed: supervise(_order(settings), lock, changed))
+        welcome.show(settings, lacking, lambda changed: supervise(_order(settings), lock, changed))
     except StartFailed as error:
         raise CliError(f"the platform did not come up: {error}") from error
-    console.print("Smalt has stopped.")
     leave(settings)
 
 
